@@ -1,0 +1,104 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func startServer(t *testing.T, maxPayload int32) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, MaxPayload: maxPayload, NoLog: true, NoSigs: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server did not start")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s
+}
+
+func connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	s := startServer(t, api.NATSMaxPayload)
+	nc, err := bus.Connect(bus.Options{InProcess: s, Name: "test", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func TestConnectRefusesSmallPayloads(t *testing.T) {
+	s := startServer(t, 1<<20)
+	_, err := bus.Connect(bus.Options{Servers: s.ClientURL(), Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "max_payload") {
+		t.Fatalf("error %v does not name max_payload", err)
+	}
+}
+
+func TestRequestTellsFailuresApart(t *testing.T) {
+	nc := connect(t)
+	s, err := bus.NewService(nc, bus.ServiceOptions{Name: "test", Version: "0.1.0", Logger: slog.Default()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handlers := map[string]bus.Handler{
+		"answers": func(r bus.Incoming) {
+			if err := r.Reply([]byte("yes"), nil); err != nil {
+				t.Error(err)
+			}
+		},
+		"refuses": func(r bus.Incoming) {
+			if err := r.ReplyError(api.ConflictError("cpu", 1, 2)); err != nil {
+				t.Error(err)
+			}
+		},
+		"silent": func(bus.Incoming) {},
+	}
+	for name, h := range handlers {
+		if err := s.Handle(name, name, bus.Endpoint{}, h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := context.Background()
+	msg, err := bus.Request(ctx, nc, "answers", nil, nil)
+	if err != nil || string(msg.Data) != "yes" {
+		t.Fatalf("answers: %v", err)
+	}
+	_, err = bus.Request(ctx, nc, "refuses", nil, nil)
+	e := new(api.Error)
+	if !errors.As(err, &e) || e.Name != api.Conflict || *e.Current != 2 || e.Code != 409 {
+		t.Fatalf("refuses: %v", err)
+	}
+	if _, err = bus.Request(ctx, nc, "nobody", nil, nil); !errors.Is(err, bus.ErrNoResponders) {
+		t.Fatalf("nobody: %v", err)
+	}
+	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancel()
+	if _, err = bus.Request(short, nc, "silent", nil, nil); !errors.Is(err, bus.ErrUnknown) {
+		t.Fatalf("silent: %v", err)
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = bus.Request(ctx, nc, "answers", nil, nil); !errors.Is(err, bus.ErrNoResponders) {
+		t.Fatalf("after Stop: %v", err)
+	}
+}

@@ -1,0 +1,67 @@
+// Package bus is how services and clients use NATS: connecting with Braid's limits checked, requests whose failures
+// are told apart (nothing happened, or nobody knows), the typed requests to the sequencer, and endpoints that answer
+// in the wire's form. It does not promise delivery: whoever asks must be able to ask again.
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-551dd829/braid/internal/api"
+)
+
+// Options say how to connect.
+type Options struct {
+	Servers   string                     // comma-separated nats:// URLs; unused with InProcess
+	Name      string                     // the connection's name in the server's monitoring
+	InProcess nats.InProcessConnProvider // an embedded server, nil for none
+	Extra     []nats.Option              // TLS, credentials and what else nats.go knows
+	Logger    *slog.Logger
+}
+
+// Connect opens a connection that reconnects forever. It refuses a server whose max_payload would cut Braid's
+// messages, and names the setting.
+func Connect(o Options) (*nats.Conn, error) {
+	log := o.Logger.With("connection", o.Name)
+	opts := []nats.Option{
+		nats.Name(o.Name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 200*time.Millisecond),
+		nats.RetryOnFailedConnect(false),
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("disconnected from NATS", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info("connected to NATS again", "server", nc.ConnectedUrlRedacted())
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if sub != nil && errors.Is(err, nats.ErrSlowConsumer) {
+				return // counted and logged by Service.watch
+			}
+			log.Warn("NATS error", "error", err)
+		}),
+	}
+	if o.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.InProcess))
+	}
+	nc, err := nats.Connect(o.Servers, append(opts, o.Extra...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", o.Servers, err)
+	}
+	if nc.MaxPayload() < api.NATSMaxPayload {
+		defer nc.Close()
+		return nil, fmt.Errorf("the NATS server at %s has max_payload %d, Braid needs %d: set `max_payload: 8MB` "+
+			"in its configuration (deploy/nats/nats.conf is a working one)",
+			nc.ConnectedUrlRedacted(), nc.MaxPayload(), api.NATSMaxPayload)
+	}
+	return nc, nil
+}

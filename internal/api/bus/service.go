@@ -1,0 +1,165 @@
+package bus
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-551dd829/braid/internal/api"
+)
+
+// Handler answers a request. It runs on its subscription's goroutine, one request after the other, so it must not
+// block: what takes time it hands on, and answers later from wherever that ends.
+type Handler func(Incoming)
+
+// ServiceOptions name a service for `nats micro`.
+type ServiceOptions struct {
+	Name        string // letters, digits, dash, underscore
+	Version     string // semantic version
+	Description string
+	Logger      *slog.Logger
+	Registerer  prometheus.Registerer // nil: no metrics
+}
+
+// Service is a set of endpoints that answers micro's discovery. Stop ends it.
+type Service struct {
+	nc      *nats.Conn
+	micro   micro.Service
+	dropped prometheus.Counter
+	log     *slog.Logger
+}
+
+// NewService registers a service without endpoints on nc, which stays the caller's.
+func NewService(nc *nats.Conn, o ServiceOptions) (*Service, error) {
+	s := &Service{nc: nc, log: o.Logger, dropped: prometheus.NewCounter(prometheus.CounterOpts{
+		Name:        "braid_bus_slow_consumer_total",
+		Help:        "Times that a subscription was full and messages for it were dropped.",
+		ConstLabels: prometheus.Labels{"service": o.Name},
+	})}
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(s.dropped); err != nil {
+			return nil, fmt.Errorf("service %s: %w", o.Name, err)
+		}
+	}
+	m, err := micro.AddService(nc, micro.Config{
+		Name: o.Name, Version: o.Version, Description: o.Description,
+		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
+			if errors.Is(e, nats.ErrSlowConsumer) {
+				s.dropped.Inc()
+				s.log.Warn("subscription full, messages dropped", "subject", e.Subject)
+			}
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("service %s: %w", o.Name, err)
+	}
+	s.micro = m
+	return s, nil
+}
+
+// Endpoint says how a subject is listened to.
+type Endpoint struct {
+	Queue        string // queue group; "": every instance hears every request
+	PendingMsgs  int    // waiting messages before the client drops; 0: 65,536
+	PendingBytes int    // the same in bytes; 0: 64 MB
+}
+
+// Handle listens to a subject under an endpoint's name (letters, digits, dash, underscore).
+func (s *Service) Handle(name, subject string, e Endpoint, h Handler) error {
+	if e.PendingMsgs == 0 {
+		e.PendingMsgs = 65536
+	}
+	if e.PendingBytes == 0 {
+		e.PendingBytes = 64 << 20
+	}
+	opts := []micro.EndpointOpt{
+		micro.WithEndpointSubject(subject),
+		micro.WithEndpointPendingLimits(e.PendingMsgs, e.PendingBytes),
+	}
+	if e.Queue == "" {
+		opts = append(opts, micro.WithEndpointQueueGroupDisabled())
+	} else {
+		opts = append(opts, micro.WithEndpointQueueGroup(e.Queue))
+	}
+	err := s.micro.AddEndpoint(name, micro.HandlerFunc(func(r micro.Request) {
+		h(Incoming{nc: s.nc, subject: r.Subject(), reply: r.Reply(), header: nats.Header(r.Headers()),
+			data: r.Data(), done: new(atomic.Bool)})
+	}), opts...)
+	if err != nil {
+		return fmt.Errorf("endpoint %s on %s: %w", name, subject, err)
+	}
+	return nil
+}
+
+// Stop ends the service: no new request reaches it once Stop has returned, though handlers of requests that had
+// arrived before may still be called.
+func (s *Service) Stop() error {
+	err := s.micro.Stop()
+	if err == nil && !s.nc.IsClosed() {
+		err = s.nc.FlushTimeout(5 * time.Second)
+	}
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return nil
+	}
+	return err
+}
+
+// Incoming is one message to an endpoint. It may be kept and answered later from any goroutine. The first answer is
+// sent, later ones are not.
+type Incoming struct {
+	nc             *nats.Conn
+	subject, reply string
+	header         nats.Header
+	data           []byte
+	done           *atomic.Bool
+}
+
+// Subject is where the request was sent to.
+func (r Incoming) Subject() string { return r.subject }
+
+// Header returns the request's headers, nil if it has none.
+func (r Incoming) Header() nats.Header { return r.header }
+
+// Data is the payload, which is the receiver's to keep.
+func (r Incoming) Data() []byte { return r.data }
+
+// Wants says whether the sender waits for an answer; a plain publish does not.
+func (r Incoming) Wants() bool { return r.reply != "" }
+
+// Reply answers. It is nothing for a plain publish.
+func (r Incoming) Reply(data []byte, hdr nats.Header) error {
+	if r.reply == "" || r.done.Swap(true) {
+		return nil
+	}
+	return r.nc.PublishMsg(&nats.Msg{Subject: r.reply, Header: hdr, Data: data})
+}
+
+// ReplyJSON answers with v as JSON.
+func (r Incoming) ReplyJSON(v any, hdr nats.Header) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return r.Reply(data, hdr)
+}
+
+// ReplyError refuses the request in the wire's form: micro's two headers and a JSON body.
+func (r Incoming) ReplyError(e *api.Error) error {
+	return r.ReplyJSON(e, ErrorHeader(e))
+}
+
+// ErrorHeader returns the headers of an answer that is an error.
+func ErrorHeader(e *api.Error) nats.Header {
+	return nats.Header{
+		api.HeaderErrorCode: []string{strconv.Itoa(e.Code)},
+		api.HeaderError:     []string{e.Description()},
+	}
+}
