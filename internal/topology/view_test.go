@@ -1,0 +1,141 @@
+package topology_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/topology"
+)
+
+// TestScenarios runs the scripts in testdata. Commands:
+//
+//	topology version=N          one node a line: id role state epoch [http] [standsin=id]
+//	heartbeat at=MS             one heartbeat a line: id role state epoch [load=F] [free=N] [senders=N] [lag=N] [http=A]
+//	show at=MS                  candidates, reader, and whether the view is stale and settled
+//	node id=ID                  address and stand-in of a node
+func TestScenarios(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		v := topology.NewView()
+		start := time.Unix(0, 0)
+		at := func(d *datadriven.TestData) time.Time {
+			var ms int
+			d.ScanArgs(t, "at", &ms)
+			return start.Add(time.Duration(ms) * time.Millisecond)
+		}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			switch d.Cmd {
+			case "topology":
+				topo := api.Topology{Shards: 1}
+				d.ScanArgs(t, "version", &topo.Version)
+				for line := range strings.Lines(d.Input) {
+					topo.Nodes = append(topo.Nodes, parseNode(t, line))
+				}
+				return fmt.Sprintf("newer: %v\n", v.SetTopology(topo))
+			case "heartbeat":
+				for line := range strings.Lines(d.Input) {
+					v.Heard(parseBeat(t, line), at(d))
+				}
+				return ""
+			case "show":
+				return show(v, at(d))
+			case "node":
+				var id string
+				d.ScanArgs(t, "id", &id)
+				addr, ok := v.Address(id)
+				return fmt.Sprintf("member: %v address: %q stand-in: %q\n", ok, addr, v.StandIn(id))
+			}
+			t.Fatalf("unknown command %s", d.Cmd)
+			return ""
+		})
+	})
+}
+
+func show(v *topology.View, now time.Time) string {
+	var b strings.Builder
+	for _, c := range v.Candidates(now) {
+		fmt.Fprintf(&b, "candidate %s epoch %d load %.2f free %d senders %d http %q\n",
+			c.ID, c.Epoch, c.Load, c.FreeBytes, c.Senders, c.HTTP)
+	}
+	for _, n := range []string{"p1", "p2", "r1"} {
+		for epoch := uint64(5); epoch <= 9; epoch++ {
+			if v.Answers(n, epoch, now) {
+				fmt.Fprintf(&b, "%s still answers under epoch %d\n", n, epoch)
+			}
+		}
+	}
+	if n, ok := v.Reader(now); ok {
+		fmt.Fprintf(&b, "reader %s http %q\n", n.ID, n.HTTP)
+	}
+	fmt.Fprintf(&b, "stale: %v settled: %v\n", v.Stale(now), v.Settled(now))
+	return b.String()
+}
+
+func parseNode(t *testing.T, line string) api.Node {
+	f := strings.Fields(line)
+	n := api.Node{ID: f[0], Role: api.Role(f[1]), State: api.State(f[2]), Epoch: number(t, f[3])}
+	for _, arg := range f[4:] {
+		if id, ok := strings.CutPrefix(arg, "standsin="); ok {
+			n.StandsInFor = id
+		} else {
+			n.HTTP = arg
+		}
+	}
+	return n
+}
+
+func parseBeat(t *testing.T, line string) api.Heartbeat {
+	f := strings.Fields(line)
+	h := api.Heartbeat{ID: f[0], Role: api.Role(f[1]), State: api.State(f[2]), Epoch: number(t, f[3])}
+	for _, arg := range f[4:] {
+		key, value, _ := strings.Cut(arg, "=")
+		switch key {
+		case "load":
+			load, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.Load = load
+		case "free":
+			h.FreeBytes = int64(number(t, value))
+		case "senders":
+			h.Senders = int(number(t, value))
+		case "lag":
+			h.Lag = number(t, value)
+		case "http":
+			h.HTTP = value
+		default:
+			t.Fatalf("unknown argument %s", arg)
+		}
+	}
+	return h
+}
+
+func number(t *testing.T, s string) uint64 {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestI7_HeartbeatsAreBounded: a sender that invents ids cannot make the view grow forever.
+func TestI7_HeartbeatsAreBounded(t *testing.T) {
+	v := topology.NewView()
+	now := time.Unix(0, 0)
+	v.SetTopology(api.Topology{Version: 1, Nodes: []api.Node{
+		{ID: "p1", Role: api.Primary, State: api.Live, Epoch: 1}}})
+	for i := range 10_000 {
+		v.Heard(api.Heartbeat{ID: fmt.Sprintf("x%d", i), Epoch: 1}, now)
+	}
+	later := now.Add(topology.HeartbeatMax)
+	v.Heard(api.Heartbeat{ID: "p1", Role: api.Primary, State: api.Live, Epoch: 1}, later)
+	if _, ok := v.Candidate("p1", later); !ok {
+		t.Fatal("p1 is not a candidate after the invented ids went silent")
+	}
+}
