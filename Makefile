@@ -1,0 +1,28 @@
+# Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
+.PHONY: build test race lint fuzz bench e2e ci
+
+build: ## one static binary, ./braid
+	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+lint:
+	test -z "$$(gofmt -l .)"
+	go vet ./...
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+fuzz: ## every target, FUZZTIME each
+	.ci/fuzz $(or $(FUZZTIME),30s)
+
+bench:
+	go test -run '^$$' -bench . -count 6 ./internal/lineproto ./internal/columnar ./primary ./sequencer/...
+
+e2e: ## separate processes over TCP, with kill -9
+	go test -count 1 -v -tags e2e ./internal/cluster/e2e
+
+ci:
+	.ci/run

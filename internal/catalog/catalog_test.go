@@ -1,0 +1,89 @@
+package catalog_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/catalog"
+)
+
+// sequencer holds schemas as the real one does, and counts what it is asked.
+type sequencer struct {
+	asked   int
+	columns map[string][]api.Column
+}
+
+func (s *sequencer) fetch(_ context.Context, r api.SchemaRequest) (api.SchemaAnswer, error) {
+	s.asked++
+	have := s.columns[r.Table]
+	if len(have) == 0 && len(r.Columns) > 0 {
+		have = []api.Column{{Name: api.TimestampColumn, Type: api.Timestamp}}
+	}
+	s.columns[r.Table] = append(have, r.Columns...)
+	return api.SchemaAnswer{Columns: s.columns[r.Table]}, nil
+}
+
+func newSequencer() *sequencer { return &sequencer{columns: make(map[string][]api.Column)} }
+
+func TestSchemaIsAskedOnce(t *testing.T) {
+	s := newSequencer()
+	c := catalog.New(s.fetch, 10)
+	if got, err := c.Schema(t.Context(), "cpu"); err != nil || got.Len() != 0 {
+		t.Fatalf("an unknown table has %d columns, %v", got.Len(), err)
+	}
+	if _, err := c.Grow(t.Context(), "cpu", []api.Column{{Name: "usage", Type: api.Int64}}); err != nil {
+		t.Fatal(err)
+	}
+	asked := s.asked
+	for range 3 {
+		if got, err := c.Schema(t.Context(), "cpu"); err != nil || got.Len() != 2 {
+			t.Fatalf("%d columns, %v", got.Len(), err)
+		}
+	}
+	if s.asked != asked {
+		t.Fatalf("asked %d times more", s.asked-asked)
+	}
+}
+
+// TestResolveFindsWhatAnotherGatewayGrew: a fingerprint that is longer than what is remembered is asked for; every
+// older one stays readable; one that names nothing is invalid.
+func TestResolveFindsWhatAnotherGatewayGrew(t *testing.T) {
+	s := newSequencer()
+	mine, other := catalog.New(s.fetch, 10), catalog.New(s.fetch, 10)
+	old, err := mine.Grow(t.Context(), "cpu", []api.Column{{Name: "a", Type: api.Int64}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grown, err := other.Grow(t.Context(), "cpu", []api.Column{{Name: "b", Type: api.Tag}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, f := range map[int]api.Fingerprint{2: old.Fingerprint(2), 3: grown.Fingerprint(3)} {
+		if got, err := mine.Resolve(t.Context(), "cpu", f); err != nil || got.Len() != n {
+			t.Fatalf("fingerprint of %d columns gives %d, %v", n, got.Len(), err)
+		}
+	}
+	var wrong api.Fingerprint
+	if _, err := mine.Resolve(t.Context(), "cpu", wrong.Extend(api.Column{Name: "x", Type: api.Tag})); !api.IsName(err, api.Invalid) {
+		t.Fatalf("a fingerprint that names nothing: %v", err)
+	}
+}
+
+func TestI7_RemembersAtMostItsBound(t *testing.T) {
+	s := newSequencer()
+	c := catalog.New(s.fetch, 2)
+	for i := range 4 {
+		if _, err := c.Grow(t.Context(), fmt.Sprint("t", i), []api.Column{{Name: "v", Type: api.Int64}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := s.asked
+	if _, err := c.Schema(t.Context(), "t3"); err != nil || s.asked != asked {
+		t.Fatalf("the newest table was forgotten, %v", err)
+	}
+	if _, err := c.Schema(t.Context(), "t0"); err != nil || s.asked != asked+1 {
+		t.Fatalf("the oldest table was kept, %v", err)
+	}
+}
