@@ -1,0 +1,176 @@
+package columnar
+
+import (
+	"sync"
+
+	"github.com/seed-551dd829/braid/internal/api"
+)
+
+// Batch is the rows of one write for one table, in typed columns in order of first appearance. It comes from a pool:
+// whoever has it last releases it.
+type Batch struct {
+	table   string
+	rows    int
+	times   []int64
+	columns []*Column
+	spare   []*Column // of earlier uses: memory and names, most likely for the same table
+	byName  map[string]*Column
+	budget  *int // bytes of nulls that may still be added, shared by the batches of one request
+	over    bool // the budget is spent: the batch cannot be used
+}
+
+// BatchColumn is a column of a batch, and the physical line where it was seen first (0 where there are no lines).
+type BatchColumn struct {
+	api.Column
+	FirstLine int
+}
+
+// What is worth keeping between two uses of a Batch: beyond it the memory is left to the garbage collector.
+const (
+	pooledBytesMax   = 16 << 20
+	pooledColumnsMax = 256
+)
+
+// paddingBytesMax bounds the nulls of one request's batches. A table whose rows have few of its many columns could
+// otherwise make gigabytes of a small payload.
+const paddingBytesMax = 2 * api.UnpackedBytesMax
+
+var batches = sync.Pool{New: func() any { return &Batch{byName: map[string]*Column{}} }}
+
+// Budget is the memory for nulls that one request's batches share.
+func Budget() *int {
+	n := paddingBytesMax
+	return &n
+}
+
+// NewBatch returns an empty batch for table. Batches of one request share a budget; nil is a budget of its own.
+func NewBatch(table string, budget *int) *Batch {
+	b := batches.Get().(*Batch)
+	if budget == nil {
+		budget = Budget()
+	}
+	b.table, b.budget = table, budget
+	return b
+}
+
+// Release gives the batch back. Nobody may use it or its columns afterwards.
+func (b *Batch) Release() {
+	kept, size := 0, 8*cap(b.times)
+	for _, c := range b.columns {
+		c.reset()
+	}
+	all := append(b.columns, b.spare[min(len(b.columns), len(b.spare)):]...)
+	for _, c := range all {
+		size += c.capBytes()
+		kept++
+	}
+	if size > pooledBytesMax || kept > pooledColumnsMax {
+		return
+	}
+	b.spare, b.columns = all, b.columns[len(b.columns):]
+	b.columns = nil
+	clear(b.byName)
+	b.table, b.rows, b.times, b.budget, b.over = "", 0, b.times[:0], nil, false
+	batches.Put(b)
+}
+
+// Table returns the table's name.
+func (b *Batch) Table() string { return b.table }
+
+// Rows returns the number of finished rows.
+func (b *Batch) Rows() int { return b.rows }
+
+// Bytes is about what the rows take in memory, nulls included.
+func (b *Batch) Bytes() int {
+	n := 8 * len(b.times)
+	for _, c := range b.columns {
+		n += c.bytes() + (b.rows-c.n)*c.width()
+	}
+	return n
+}
+
+// Columns returns the columns in order of first appearance, without the timestamp.
+func (b *Batch) Columns() []BatchColumn {
+	out := make([]BatchColumn, len(b.columns))
+	for i, c := range b.columns {
+		out[i] = BatchColumn{c.Column, c.FirstLine}
+	}
+	return out
+}
+
+// Column returns the column of that name, adding it if it is new. It is Invalid if the name is not allowed, if the
+// column has another type, or if the table would have too many columns.
+func (b *Batch) Column(name []byte, t api.ColumnType, line int) (*Column, *api.Error) {
+	if c := b.byName[string(name)]; c != nil {
+		if c.Type != t {
+			return nil, typeClash(c.Name, t, c.Type, c.FirstLine)
+		}
+		return c, nil
+	}
+	return b.addColumn(name, t, line)
+}
+
+func (b *Batch) addColumn(name []byte, t api.ColumnType, line int) (*Column, *api.Error) {
+	if len(b.columns)+2 > api.ColumnsMax {
+		return nil, api.Errorf(api.Invalid, "column %q would be one more than the %d columns of a table", name,
+			api.ColumnsMax)
+	}
+	i := len(b.columns)
+	if i < len(b.spare) && b.spare[i].Name == string(name) {
+		c := b.spare[i]
+		c.Type, c.FirstLine, c.batch = t, line, b
+		b.columns = append(b.columns, c)
+		b.byName[c.Name] = c
+		return c, nil
+	}
+	if err := api.CheckColumn(string(name)); err != nil {
+		return nil, api.Errorf(api.Invalid, "%v", err)
+	}
+	c := new(Column)
+	if i < len(b.spare) {
+		c = b.spare[i]
+	}
+	c.Column, c.FirstLine, c.batch = api.Column{Name: string(name), Type: t}, line, b
+	b.columns = append(b.columns, c)
+	b.byName[c.Name] = c
+	return c, nil
+}
+
+// typeClash says that a value of type got met a column of type want.
+func typeClash(name string, got, want api.ColumnType, firstLine int) *api.Error {
+	if firstLine == 0 {
+		return api.Errorf(api.Invalid, "column %q is %s, the value is %s", name, want, got)
+	}
+	return api.Errorf(api.Invalid, "column %q is %s since line %d, the value is %s", name, want, firstLine, got)
+}
+
+// EndRow finishes the row with its timestamp (nanoseconds since 1970).
+func (b *Batch) EndRow(timestamp int64) {
+	b.times = append(b.times, timestamp)
+	b.rows++
+}
+
+// Finish fills the columns up to the last row. It is TooLarge when the rows with their nulls take too much memory.
+func (b *Batch) Finish() *api.Error {
+	for _, c := range b.columns {
+		if c.n < b.rows && !c.pad(b.rows) {
+			return b.tooLarge()
+		}
+	}
+	return nil
+}
+
+func (b *Batch) tooLarge() *api.Error {
+	e := api.Errorf(api.TooLarge, "the rows have too many columns without a value: with their nulls they would "+
+		"take more than %d MB", paddingBytesMax>>20)
+	return e.InTable(b.table)
+}
+
+func (b *Batch) spend(bytes int) bool {
+	if b.over || bytes > *b.budget {
+		b.over = true
+		return false
+	}
+	*b.budget -= bytes
+	return true
+}

@@ -1,0 +1,82 @@
+package columnar
+
+import (
+	"bytes"
+	"hash/maphash"
+)
+
+// dict gives each distinct value of a tag column a code, in order of first appearance.
+type dict struct {
+	offs  []uint32 // len(offs)-1 values; value i is data[offs[i]:offs[i+1]]
+	data  []byte
+	table []dictSlot // open addressing, a power of two long, at most half full
+}
+
+type dictSlot struct {
+	hash uint32
+	code uint32 // plus one; 0: the slot is free
+}
+
+// dictSeed differs from process to process, so that nobody can choose values that collide. Codes do not depend on it.
+var dictSeed = maphash.MakeSeed()
+
+const dictTableMin = 64
+
+func (d *dict) len() int { return max(len(d.offs)-1, 0) }
+
+func (d *dict) value(code uint32) []byte { return d.data[d.offs[code]:d.offs[code+1]] }
+
+// code returns the code of v, which is added if it is new.
+func (d *dict) code(v []byte) uint32 {
+	if 2*len(d.offs) >= len(d.table) {
+		d.grow()
+	}
+	h := maphash.Bytes(dictSeed, v)
+	mask := uint64(len(d.table) - 1)
+	for i := h & mask; ; i = (i + 1) & mask {
+		s := &d.table[i]
+		if s.code == 0 {
+			*s = dictSlot{uint32(h >> 32), uint32(len(d.offs))}
+			d.data = append(d.data, v...)
+			d.offs = append(d.offs, uint32(len(d.data)))
+			return s.code - 1
+		}
+		if s.hash == uint32(h>>32) && bytes.Equal(d.value(s.code-1), v) {
+			return s.code - 1
+		}
+	}
+}
+
+func (d *dict) grow() {
+	if len(d.offs) == 0 {
+		d.offs = append(d.offs, 0)
+	}
+	size := max(dictTableMin, 4*len(d.offs))
+	for size&(size-1) != 0 {
+		size &= size - 1
+	}
+	if size <= len(d.table) {
+		size = 2 * len(d.table)
+	}
+	if size <= cap(d.table) {
+		d.table = d.table[:size]
+		clear(d.table)
+	} else {
+		d.table = make([]dictSlot, size)
+	}
+	mask := uint64(size - 1)
+	for code := range uint32(d.len()) {
+		h := maphash.Bytes(dictSeed, d.value(code))
+		i := h & mask
+		for d.table[i].code != 0 {
+			i = (i + 1) & mask
+		}
+		d.table[i] = dictSlot{uint32(h >> 32), code + 1}
+	}
+}
+
+func (d *dict) reset() {
+	d.offs, d.data, d.table = d.offs[:0], d.data[:0], d.table[:0]
+}
+
+func (d *dict) capBytes() int { return 4*cap(d.offs) + cap(d.data) + 8*cap(d.table) }
