@@ -1,0 +1,47 @@
+package objstore_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/objstore"
+	"github.com/seed-551dd829/braid/internal/objstore/objstoretest"
+)
+
+func TestMemory(t *testing.T) {
+	objstoretest.Run(t, func(*testing.T) objstore.Store { return objstore.NewMemory() })
+}
+
+func TestDir(t *testing.T) {
+	objstoretest.Run(t, func(t *testing.T) objstore.Store {
+		s, err := objstore.Open(t.Context(), "dir:"+t.TempDir()+"/new/objects")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
+
+func TestDirOnMemoryDisk(t *testing.T) {
+	objstoretest.Run(t, func(t *testing.T) objstore.Store {
+		s, err := objstore.OpenDir(t.Context(), disk.NewMemory(), "data/objects")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
+
+func TestOpenSaysWhatIsWrongWithASpec(t *testing.T) {
+	for spec, want := range map[string]string{
+		"s3:bucket": "not built into this version yet", "dir:": "want dir:PATH", "": "want dir:PATH",
+		"/data": "want dir:PATH", "mem:x": "want dir:PATH"} {
+		if _, err := objstore.Open(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("open %q: %v, want %q", spec, err, want)
+		}
+	}
+	if _, err := objstore.Open(t.Context(), "mem:"); err != nil {
+		t.Error(err)
+	}
+}
