@@ -166,7 +166,7 @@ func TestTheSameSeedGivesTheSameFaults(t *testing.T) {
 	a, b, c := faulty.Seeded(1, rates), faulty.Seeded(1, rates), faulty.Seeded(2, rates)
 	seen, differ := map[faulty.Kind]int{}, 0
 	for i := range 1000 {
-		call := faulty.Call{Op: faulty.Put, Key: string(rune('a' + i%26)) + string(rune('a'+i/26)), Attempt: 1 + i%4}
+		call := faulty.Call{Op: faulty.Put, Key: string(rune('a'+i%26)) + string(rune('a'+i/26)), Attempt: 1 + i%4}
 		f := a(call)
 		if f != b(call) {
 			t.Fatalf("%v: %v and %v", call, f, b(call))
