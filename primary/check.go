@@ -1,0 +1,114 @@
+package primary
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/columnar"
+	"github.com/seed-551dd829/braid/internal/segment"
+)
+
+// carried is what a group has with it for the shell.
+type carried struct {
+	from      replier
+	frame     []byte // until it is appended
+	arrivedAt time.Duration
+	rows      int
+}
+
+// replier tells the sender of a group what became of it; the first answer counts. It is a bus.Incoming.
+type replier interface {
+	Reply(data []byte, hdr nats.Header) error
+	ReplyError(e *api.Error) error
+}
+
+// checkersPerProcessor allows some checkers to wait for a schema while others work. How many unpack at once, which
+// is what takes memory and time, is bounded by the number of processors.
+const checkersPerProcessor = 4
+
+// handle takes one request off the subscription.
+func (s *Service) handle(in bus.Incoming) {
+	s.take(in.Header().Get(api.HeaderSender), in.Data(), in)
+}
+
+// take never waits: a group is refused here, or handed to the checkers.
+func (s *Service) take(sender string, frame []byte, from replier) {
+	now := s.now()
+	if len(sender) > senderBytesMax {
+		sender = sender[:senderBytesMax]
+	}
+	s.senders.heard(sender, now)
+	g := &group{sender: sender, bytes: int64(len(frame))}
+	g.carried = carried{from: from, frame: frame, arrivedAt: now}
+	if len(g.frame) > api.GroupBytesMax {
+		s.answer(g, &api.GroupAnswer{Err: api.Errorf(api.TooLarge,
+			"group of %d bytes is larger than %d", len(g.frame), api.GroupBytesMax)})
+		return
+	}
+	admitted := false
+	s.step(func(c *core, _ time.Duration) { admitted = c.arrive(g) })
+	if !admitted {
+		return
+	}
+	select {
+	case s.checks <- g:
+	default:
+		s.step(func(c *core, now time.Duration) {
+			c.check(now, g, api.OverloadedError(retryAfterMS, "primary %s has %d groups to check", s.cfg.ID, checksMax))
+		})
+	}
+}
+
+// checkLoop is one checker.
+func (s *Service) checkLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case g := <-s.checks:
+			refusal := s.examine(ctx, g)
+			s.step(func(c *core, now time.Duration) { c.check(now, g, refusal) })
+		}
+	}
+}
+
+// examine decides whether every node will be able to decode the group: nobody's word is taken for it. It fills in
+// what the core needs to know of a good one.
+func (s *Service) examine(ctx context.Context, g *group) *api.Error {
+	parsed, err := segment.ParseGroup(g.frame)
+	if err != nil {
+		return api.Errorf(api.Invalid, "%v", err)
+	}
+	h := &parsed.Header
+	if h.Durability == api.DurabilityWAL {
+		return api.Errorf(api.Invalid, "durability wal is not available yet").InTable(h.Table)
+	}
+	if e := s.validate(ctx, &parsed); e != nil {
+		return e.InTable(h.Table)
+	}
+	g.shard = api.Shard(h.Table, s.deps.Shards)
+	g.writes, g.rows = len(h.Writes), h.Rows()
+	g.length, g.crc = parsed.Length, parsed.CRC
+	// A copy, or the frame would be kept until the commit.
+	g.header = append([]byte(nil), parsed.HeaderBytes...)
+	return nil
+}
+
+func (s *Service) validate(ctx context.Context, parsed *segment.Group) *api.Error {
+	ask, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	schema, err := s.deps.Catalog.Resolve(ask, parsed.Header.Table, parsed.Header.Fingerprint)
+	if err != nil {
+		return api.AsError(err)
+	}
+	s.unpacking <- struct{}{}
+	defer func() { <-s.unpacking }()
+	if err := columnar.Validate(parsed.Arrow, schema, parsed.Header.Rows()); err != nil {
+		return api.Errorf(api.Invalid, "%v", err)
+	}
+	return nil
+}

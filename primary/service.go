@@ -1,0 +1,181 @@
+package primary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+)
+
+// ErrFenced says that the sequencer has fenced this process's epoch: another process of this node has registered, or
+// failover has declared this one dead. It commits nothing any more. Register anew to go on.
+var ErrFenced = errors.New("this epoch is fenced")
+
+// errDrainOver ends a drain that took too long. What was open has an unknown outcome.
+var errDrainOver = errors.New("the time to drain is over")
+
+// Service is a primary. Run serves; nothing else starts anything.
+type Service struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	metrics *metrics
+	senders senders
+	started time.Time
+
+	checks    chan *group   // admitted, to be checked
+	unpacking chan struct{} // one token for each group that is unpacked at this moment
+	diskWork  chan struct{} // disk has something
+	rearm     chan struct{} // the next tick is earlier than the ticker thinks
+	ended     chan struct{} // closed by doStop
+
+	running sync.WaitGroup                  // goroutines of Run
+	spawn   func(func(ctx context.Context)) // starts one of them, with the context that ends when Run gives up
+
+	mu       sync.Mutex // guards what follows; nothing that blocks happens under it
+	core     *core
+	effects  []effect
+	disk     []effect // for the appender, in order
+	retry    map[uint64]*walFile
+	armed    time.Duration // when the ticker wakes
+	endedFor error         // set before ended is closed
+}
+
+// checksMax bounds the groups that wait for a checker; past it senders get 429.
+const checksMax = 4096
+
+// resolveTimeout bounds how long a checker waits for a schema that it does not know.
+const resolveTimeout = 2 * time.Second
+
+// New checks its arguments and starts nothing.
+func New(cfg Config, deps Deps) (*Service, error) {
+	cfg = cfg.withDefaults()
+	if err := errors.Join(cfg.check(), deps.check()); err != nil {
+		return nil, fmt.Errorf("primary %s: %w", cfg.ID, err)
+	}
+	m, err := newMetrics(deps.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("primary %s: %w", cfg.ID, err)
+	}
+	return &Service{
+		cfg: cfg, deps: deps, log: deps.Logger, metrics: m, started: time.Now(),
+		checks:    make(chan *group, checksMax),
+		unpacking: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		diskWork:  make(chan struct{}, 1),
+		rearm:     make(chan struct{}, 1),
+		ended:     make(chan struct{}),
+		retry:     make(map[uint64]*walFile),
+		core: newCore(limits{
+			node: cfg.ID, epoch: cfg.Epoch, shards: deps.Shards, admissionBytes: cfg.AdmissionBytes,
+			segmentBytes: cfg.SegmentBytesMax, inFlight: cfg.InFlight, sealInterval: cfg.SealInterval,
+			objectPatience: cfg.ObjectPatience, commitPatience: cfg.CommitPatience,
+		}),
+	}, nil
+}
+
+// Run serves until ctx ends, and then finishes what it has admitted within DrainFor; new groups get 503 meanwhile.
+// nil means that it was asked to stop. ErrFenced means that the epoch is over. Any other error means that going on
+// could harm: a file could not be written or synced, the object store has other bytes under a segment's name, or the
+// sequencer cannot read our requests. Every group that was open is answered 503 before Run returns. Run once.
+func (s *Service) Run(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	s.spawn = func(f func(context.Context)) { s.running.Go(func() { f(work) }) }
+	err := s.deps.FS.MkdirAll(s.epochDir())
+	if err != nil {
+		err = fmt.Errorf("primary %s: folder for segments: %w", s.cfg.ID, err)
+	} else {
+		s.spawn(s.appendLoop)
+		s.spawn(s.tickLoop)
+		for range checkersPerProcessor * runtime.GOMAXPROCS(0) {
+			s.spawn(s.checkLoop)
+		}
+		err = s.serve(ctx)
+	}
+	s.step(func(c *core, _ time.Duration) { c.stop(err) }) // unless that is why serve returned
+	cancel()
+	s.running.Wait()
+	if errors.Is(err, errDrainOver) {
+		s.log.Warn("stopped with groups whose outcome is unknown", "drain", s.cfg.DrainFor)
+		return nil
+	}
+	return err
+}
+
+// serve listens until the core has ended, and returns why it has.
+func (s *Service) serve(ctx context.Context) error {
+	b, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
+		Name: "primary-" + s.cfg.ID, Version: api.Version, Logger: s.log, Registerer: s.deps.Registerer,
+		Description: "takes groups, makes them durable, has them committed",
+	})
+	if err != nil {
+		return fmt.Errorf("primary %s: %w", s.cfg.ID, err)
+	}
+	// What waits in the subscription is not admitted yet: the handler is quick, so a little is enough, and it adds
+	// to the bound on memory.
+	err = b.Handle("write", s.deps.Subjects.PrimaryWrite(s.cfg.ID),
+		bus.Endpoint{PendingBytes: int(s.cfg.AdmissionBytes)}, s.handle)
+	if err == nil {
+		err = s.waitForEnd(ctx)
+	}
+	return errors.Join(err, b.Stop())
+}
+
+func (s *Service) waitForEnd(ctx context.Context) error {
+	select {
+	case <-s.ended:
+		return s.endedFor
+	case <-ctx.Done():
+	}
+	s.step(func(c *core, now time.Duration) { c.drain(now) })
+	timer := time.NewTimer(s.cfg.DrainFor)
+	defer timer.Stop()
+	select {
+	case <-s.ended:
+	case <-timer.C:
+		s.step(func(c *core, _ time.Duration) { c.stop(errDrainOver) })
+		<-s.ended
+	}
+	return s.endedFor
+}
+
+// Load is what the heartbeat tells of a primary.
+type Load struct {
+	Fraction  float64 // admitted and undecided bytes over their bound, 0 to 1
+	FreeBytes int64   // what would be admitted now; 0 while draining
+	Senders   int     // distinct senders heard in the last second
+}
+
+// Load may be called at any time, from any goroutine.
+func (s *Service) Load() Load {
+	s.mu.Lock()
+	admitted, mode := s.core.admitted, s.core.mode
+	s.mu.Unlock()
+	l := Load{
+		Fraction: float64(admitted) / float64(s.cfg.AdmissionBytes),
+		Senders:  s.senders.count(s.now()),
+	}
+	if mode == serving {
+		l.FreeBytes = s.cfg.AdmissionBytes - admitted
+	}
+	return l
+}
+
+// now is the time since New, on the monotonic clock.
+func (s *Service) now() time.Duration { return time.Since(s.started) }
+
+func (s *Service) epochDir() string {
+	return filepath.Join(s.cfg.SegmentsDir, s.cfg.ID, strconv.FormatUint(s.cfg.Epoch, 10))
+}
+
+func (s *Service) segmentID(sequence uint64) api.SegmentID {
+	return api.SegmentID{Node: s.cfg.ID, Epoch: s.cfg.Epoch, Sequence: sequence}
+}

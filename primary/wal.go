@@ -1,0 +1,191 @@
+package primary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/objstore"
+	"github.com/seed-551dd829/braid/internal/segment"
+)
+
+// openSuffix ends the name of a segment that is not sealed. After a crash it is worth nothing: no group in it can
+// have been committed.
+const openSuffix = ".open"
+
+// walFile is a segment on its way from its first frame into the object store.
+type walFile struct {
+	id      api.SegmentID
+	path    string // when it is sealed
+	file    disk.File
+	writer  *segment.Writer
+	offsets []uint64 // of its groups
+	summary segment.Summary
+}
+
+// appender writes segments, one after the other, and hands sealed ones on: the next is written while those before it
+// are synced. It belongs to one goroutine.
+type appender struct {
+	s      *Service
+	open   *walFile
+	sealed map[uint64]*walFile // without a place in flight
+}
+
+// appendLoop does the core's disk effects in order. After an error it does nothing more: the core has ended.
+func (s *Service) appendLoop(ctx context.Context) {
+	a := &appender{s: s, sealed: make(map[uint64]*walFile)}
+	var work []effect
+	var failed error
+	for {
+		select {
+		case <-ctx.Done():
+			a.close()
+			return
+		case <-s.diskWork:
+		}
+		s.mu.Lock()
+		work, s.disk = s.disk, work[:0]
+		s.mu.Unlock()
+		for i := 0; i < len(work) && failed == nil; i++ {
+			if failed = a.do(&work[i]); failed != nil {
+				s.step(func(c *core, _ time.Duration) { c.stop(failed) })
+			}
+		}
+		clear(work)
+	}
+}
+
+func (a *appender) do(e *effect) error {
+	switch e.kind {
+	case doAppend:
+		return a.append(e.segment, e.group)
+	case doSeal:
+		return a.seal(e.reason)
+	case doLaunch:
+		f := a.sealed[e.segment]
+		delete(a.sealed, e.segment)
+		a.s.spawn(func(ctx context.Context) { a.s.makeDurable(ctx, f) })
+	}
+	return nil
+}
+
+func (a *appender) append(sequence uint64, g *group) error {
+	if a.open == nil {
+		if err := a.create(a.s.segmentID(sequence)); err != nil {
+			return err
+		}
+	}
+	offset, err := a.open.writer.Append(g.frame)
+	if err != nil {
+		return fmt.Errorf("append to segment %s: %w", a.open.id, err)
+	}
+	a.open.offsets = append(a.open.offsets, offset)
+	a.s.metrics.appended(g)
+	g.frame = nil
+	return nil
+}
+
+func (a *appender) create(id api.SegmentID) error {
+	f := &walFile{id: id, path: segment.Path(a.s.cfg.SegmentsDir, id)}
+	file, err := a.s.deps.FS.Create(f.path + openSuffix)
+	if err != nil {
+		return fmt.Errorf("create segment %s: %w", id, err)
+	}
+	a.open, f.file = f, file
+	if f.writer, err = segment.NewWriter(file, id); err != nil {
+		return fmt.Errorf("begin segment %s: %w", id, err)
+	}
+	return nil
+}
+
+func (a *appender) seal(reason string) error {
+	f := a.open
+	var err error
+	if f.summary, err = f.writer.Finish(); err != nil {
+		return fmt.Errorf("seal segment %s: %w", f.id, err)
+	}
+	a.s.metrics.sealed(reason, f.summary.Length)
+	a.sealed[f.id.Sequence], a.open = f, nil
+	return nil
+}
+
+// close lets go of the files of a process that ends. Their content does not matter any more.
+func (a *appender) close() {
+	if a.open != nil {
+		a.sealed[0] = a.open
+	}
+	for _, f := range a.sealed {
+		if err := f.file.Close(); err != nil {
+			a.s.log.Debug("unsealed segment not closed", "segment", f.id.String(), "error", err)
+		}
+	}
+}
+
+// makeDurable syncs a sealed segment, gives it its name, and puts it into the object store. The name need not be
+// durable: what counts at `object` is the object store's copy, and a file that is still called .open after a crash
+// is fetched again like any other.
+func (s *Service) makeDurable(ctx context.Context, f *walFile) {
+	if err := s.syncFile(f); err != nil {
+		s.step(func(c *core, _ time.Duration) { c.stop(err) })
+		return
+	}
+	s.put(ctx, f)
+}
+
+// syncFile makes the file's bytes durable. A sync that failed is never tried again: the pages may be gone, and the
+// next sync would say nothing about them.
+func (s *Service) syncFile(f *walFile) error {
+	began := s.now()
+	if err := f.file.Sync(); err != nil {
+		return errors.Join(fmt.Errorf("sync segment %s, its file is given up: %w", f.id, err), f.file.Close())
+	}
+	s.metrics.syncSeconds.Observe((s.now() - began).Seconds())
+	if err := f.file.Close(); err != nil {
+		return fmt.Errorf("close segment %s: %w", f.id, err)
+	}
+	if err := s.deps.FS.Rename(f.path+openSuffix, f.path); err != nil {
+		return fmt.Errorf("name segment %s: %w", f.id, err)
+	}
+	return nil
+}
+
+// put is one attempt to get a synced segment into the object store. Its result is the core's to act on: the next
+// attempt comes as an effect.
+func (s *Service) put(ctx context.Context, f *walFile) {
+	attempt, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	began := s.now()
+	err := s.deps.Objects.Put(attempt, f.id.Key(),
+		objstore.File(s.deps.FS, f.path, f.summary.Length, f.summary.CRC))
+	switch {
+	case err == nil:
+		s.metrics.putSeconds.Observe((s.now() - began).Seconds())
+		s.step(func(c *core, now time.Duration) { c.durable(now, f.id.Sequence, f.offsets) })
+	case errors.Is(err, objstore.ErrDifferent), errors.Is(err, objstore.ErrBody), errors.Is(err, objstore.ErrKey):
+		// Another segment has the name, or the file is not what was written: no further attempt can be right.
+		s.step(func(c *core, _ time.Duration) { c.stop(fmt.Errorf("put segment %s: %w", f.id, err)) })
+	default:
+		s.metrics.putRetries.Inc()
+		s.putFailed(ctx, f, err)
+	}
+}
+
+// putTimeout bounds one attempt. It is long, because a put that is given up may still arrive.
+const putTimeout = 30 * time.Second
+
+func (s *Service) putFailed(ctx context.Context, f *walFile, err error) {
+	failures := 0
+	s.step(func(c *core, now time.Duration) {
+		s.retry[f.id.Sequence] = f
+		c.putFailed(now, f.id.Sequence)
+		if w := c.find(f.id.Sequence); w != nil {
+			failures = w.putFailures
+		}
+	})
+	if ctx.Err() == nil && failures&(failures-1) == 0 { // the 1st, 2nd, 4th, 8th …
+		s.log.Warn("segment not put, it is put again", "segment", f.id.String(), "attempts", failures, "error", err)
+	}
+}
