@@ -115,25 +115,29 @@ func (b *Batch) addColumn(name []byte, t api.ColumnType, line int) (*Column, *ap
 		return nil, api.Errorf(api.Invalid, "column %q would be one more than the %d columns of a table", name,
 			api.ColumnsMax)
 	}
-	i := len(b.columns)
-	if i < len(b.spare) && b.spare[i].Name == string(name) {
-		c := b.spare[i]
-		c.Type, c.FirstLine, c.batch = t, line, b
-		b.columns = append(b.columns, c)
-		b.byName[c.Name] = c
-		return c, nil
+	if i := len(b.columns); i >= len(b.spare) || b.spare[i].Name != string(name) {
+		if err := api.CheckColumn(string(name)); err != nil {
+			return nil, api.Errorf(api.Invalid, "%v", err)
+		}
 	}
-	if err := api.CheckColumn(string(name)); err != nil {
-		return nil, api.Errorf(api.Invalid, "%v", err)
-	}
-	c := new(Column)
-	if i < len(b.spare) {
+	return b.appendColumn(name, t, line), nil
+}
+
+// appendColumn adds a column whose name is good, with the memory of an earlier use if there is some.
+func (b *Batch) appendColumn(name []byte, t api.ColumnType, line int) *Column {
+	var c *Column
+	if i := len(b.columns); i < len(b.spare) {
 		c = b.spare[i]
+	} else {
+		c = new(Column)
 	}
-	c.Column, c.FirstLine, c.batch = api.Column{Name: string(name), Type: t}, line, b
+	if c.Name != string(name) {
+		c.Name = string(name)
+	}
+	c.Type, c.FirstLine, c.batch = t, line, b
 	b.columns = append(b.columns, c)
 	b.byName[c.Name] = c
-	return c, nil
+	return c
 }
 
 // typeClash says that a value of type got met a column of type want.

@@ -1,0 +1,114 @@
+package columnar
+
+import (
+	"io"
+
+	"github.com/seed-551dd829/braid/internal/api"
+)
+
+// arrowWriter writes one Arrow stream of many record batches. The writes of an answer are mostly small, so their rows
+// are gathered; each record batch has dictionaries of its own, which replace those before, as the stream format allows.
+type arrowWriter struct {
+	w       io.Writer
+	columns []api.Column // of the stream, the TxID included
+	first   int          // where the table's columns behind the timestamp begin
+	layout  *layout
+	encoder *encoder
+	batch   *Batch
+	started bool
+}
+
+// A record batch is written when it has so many rows or bytes.
+const (
+	recordRows  = 64 << 10
+	recordBytes = 8 << 20
+	recordCheck = 256 // rows between two looks at the bytes
+)
+
+func newArrow(w io.Writer, schema api.Schema, txid bool) *arrowWriter {
+	a := &arrowWriter{w: w, first: 1, encoder: new(encoder)}
+	a.columns = append(a.columns, schema.Columns()[:1]...)
+	if txid {
+		a.columns = append(a.columns, api.Column{Name: TxIDColumn, Type: api.Uint64})
+		a.first = 2
+	}
+	a.columns = append(a.columns, schema.Columns()[1:]...)
+	a.layout = newLayout(a.columns)
+	a.begin()
+	return a
+}
+
+func (a *arrowWriter) begin() {
+	a.batch = NewBatch("", nil)
+	for _, c := range a.columns[1:] {
+		a.batch.appendColumn([]byte(c.Name), c.Type, 0)
+	}
+}
+
+func (a *arrowWriter) Write(rows *Rows, from, to int, txid uint64) error {
+	for row := from; row < to; row++ {
+		n := a.batch.rows
+		if a.first == 2 {
+			a.batch.columns[0].PutWord(n, txid)
+		}
+		for i := 1; i < len(rows.o.columns); i++ {
+			if c := &rows.o.columns[i]; !c.isNull(row) {
+				c.copyTo(a.batch.columns[a.first+i-2], n, row)
+			}
+		}
+		a.batch.EndRow(int64(u64At(rows.o.columns[0].values, row)))
+		if n+1 >= recordRows || n%recordCheck == 0 && a.batch.Bytes() >= recordBytes {
+			if err := a.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *openColumn) copyTo(to *Column, at, row int) {
+	switch c.Type {
+	case api.Tag:
+		to.PutTag(at, c.text(row))
+	case api.String:
+		to.PutString(at, c.text(row))
+	case api.Boolean:
+		to.PutBool(at, bitAt(c.values, row))
+	default:
+		to.PutWord(at, u64At(c.values, row))
+	}
+}
+
+func (a *arrowWriter) flush() error {
+	if err := a.batch.Finish(); err != nil {
+		return err
+	}
+	e := a.encoder
+	e.out = e.out[:0]
+	if !a.started {
+		e.out = append(e.out, a.layout.schema...)
+		a.started = true
+	}
+	e.batches, e.rows, e.width = append(e.batches[:0], a.batch), a.batch.rows, len(a.columns)
+	e.columns = append(append(e.columns[:0], nil), a.batch.columns...)
+	e.dictionaries(a.layout, a.columns)
+	e.record(a.layout, a.columns)
+	_, err := a.w.Write(e.out)
+	a.batch.Release()
+	a.begin()
+	return err
+}
+
+// Close writes the rows that are left, at least one record batch (some readers want the dictionaries that the schema
+// promises even where there are no rows), and the end of the stream.
+func (a *arrowWriter) Close() error {
+	if a.batch.rows > 0 || !a.started {
+		if err := a.flush(); err != nil {
+			return err
+		}
+	}
+	a.batch.Release()
+	a.batch = nil
+	_, err := a.w.Write(endOfStream)
+	return err
+}
