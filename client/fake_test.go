@@ -1,0 +1,150 @@
+package client
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/goleak"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// cluster is an embedded NATS server with fake services: a registry that knows every producer, and writes that are
+// answered by a function.
+type cluster struct {
+	t       *testing.T
+	server  *server.Server
+	service *bus.Service
+
+	mu         sync.Mutex
+	registered []string
+	renewals   int
+	renewal    *api.Error // the answer to renewals, nil accepts
+	topology   api.Topology
+	columns    []api.Column
+}
+
+func startCluster(t *testing.T) *cluster {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, MaxPayload: api.NATSMaxPayload, NoLog: true, NoSigs: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server did not start")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	nc, err := bus.Connect(bus.Options{InProcess: s, Name: "fakes", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	c := &cluster{t: t, server: s}
+	c.service, err = bus.NewService(nc, bus.ServiceOptions{
+		Name: "fakes", Version: "0.1.0", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var subjects api.Subjects
+	c.handle(subjects.RegisterProducer(), c.register)
+	c.handle(subjects.RenewProducer(), c.renew)
+	c.handle(subjects.TopologyGet(), func(r bus.Incoming) { c.reply(r, c.topology) })
+	c.handle(subjects.Schema(), c.schema)
+	return c
+}
+
+func (c *cluster) handle(subject string, h bus.Handler) {
+	c.t.Helper()
+	name := strings.NewReplacer(".", "-", ">", "all", "*", "any").Replace(subject)
+	if err := c.service.Handle(name, subject, bus.Endpoint{}, h); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) reply(r bus.Incoming, v any) {
+	if err := r.ReplyJSON(v, nil); err != nil {
+		c.t.Error(err)
+	}
+}
+
+func (c *cluster) refuse(r bus.Incoming, e *api.Error) {
+	if err := r.ReplyError(e); err != nil {
+		c.t.Error(err)
+	}
+}
+
+func (c *cluster) register(r bus.Incoming) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.registered = append(c.registered, string(r.Data()))
+	c.reply(r, api.RegisterProducerAnswer{Epoch: uint64(len(c.registered)), RenewSeconds: 60})
+}
+
+func (c *cluster) renew(r bus.Incoming) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.renewals++
+	if c.renewal != nil {
+		c.refuse(r, c.renewal)
+		return
+	}
+	c.reply(r, struct{}{})
+}
+
+func (c *cluster) schema(r bus.Incoming) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reply(r, api.SchemaAnswer{Columns: c.columns})
+}
+
+func (c *cluster) registrations() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.registered)
+}
+
+func (c *cluster) connect(opts ...Option) *Client {
+	c.t.Helper()
+	all := append([]Option{WithInProcess(c.server), WithLogger(slog.New(slog.DiscardHandler))}, opts...)
+	client, err := Connect(context.Background(), "", all...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			c.t.Error(err)
+		}
+	})
+	return client
+}
+
+// accept answers a write of one row with a TxID.
+func (c *cluster) accept(r bus.Incoming, table string, txid uint64) {
+	hdr := map[string][]string{api.HeaderTxID: {strconv.FormatUint(txid, 10)}}
+	if err := r.ReplyJSON(api.WriteAnswer{Results: []api.WriteResult{{Table: table, TxID: txid, Rows: 1}}}, hdr); err != nil {
+		c.t.Error(err)
+	}
+}
+
+// eventually polls until ok, for at most 10 seconds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("not in time: %s", what)
+		}
+		<-time.After(time.Millisecond)
+	}
+}

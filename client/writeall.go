@@ -1,0 +1,96 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+)
+
+// TableResult is what became of one table's rows: an answer, or the error that refused them.
+type TableResult struct {
+	Answer
+	Err error
+}
+
+// WriteAll commits line protocol of many tables: one transaction a table, each for itself. The results are in the
+// order in which the tables first appear; the error is for the request as a whole. Of the options, ExpectTxID is for
+// a request of one table only.
+func (c *Client) WriteAll(ctx context.Context, rows Rows, opts ...WriteOption) ([]TableResult, error) {
+	o := writeOptions{}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if rows.err != nil {
+		return nil, rows.err
+	}
+	if o.via != "" || o.key != "" || o.anonymous || rows.contentType != api.TypeLineProtocol {
+		return nil, &InvalidError{Message: "rows of many tables are line protocol, without Via, Key and Anonymous"}
+	}
+	if err := c.isOpen(); err != nil {
+		return nil, err
+	}
+	header := rows.header(o)
+	// One window for all tables: the sequence counts in whichever of them the rows name.
+	end, err := c.identify(ctx, &c.many, "", header)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	var results []TableResult
+	request := &nats.Msg{Subject: c.subjects.Ingest(), Header: header, Data: rows.data}
+	err = c.send(ctx, "", header, len(rows.data), final, func(ctx context.Context) (err error) {
+		results, err = c.requestAll(ctx, request)
+		return err
+	})
+	return results, err
+}
+
+// requestAll is one attempt. A refused table among accepted ones makes the whole answer an error to micro's
+// convention, with results as its body: so they are looked for first.
+func (c *Client) requestAll(ctx context.Context, request *nats.Msg) ([]TableResult, error) {
+	msg, err := c.nc.RequestMsgWithContext(ctx, request)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, fmt.Errorf("request to %s: %w", request.Subject, bus.ErrNoResponders)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return nil, api.Errorf(api.TooLarge, "%d bytes are more than the NATS server takes", len(request.Data))
+	case err != nil:
+		return nil, fmt.Errorf("request to %s: %w: %w", request.Subject, bus.ErrUnknown, err)
+	}
+	results, err := parseResults(msg.Data)
+	if errors.Is(err, errNoResults) {
+		if e := bus.ReplyError(msg); e != nil {
+			return nil, e
+		}
+	}
+	return results, err
+}
+
+var errNoResults = errors.New("the answer has no results")
+
+// parseResults is an error only if the request must be sent again: a table of unknown outcome is asked for again
+// together with the others, which then get their first answers.
+func parseResults(data []byte) ([]TableResult, error) {
+	var a api.WriteAnswer
+	if err := json.Unmarshal(data, &a); err != nil || len(a.Results) == 0 {
+		return nil, fmt.Errorf("%w: %w: %.200q", bus.ErrUnknown, errNoResults, data)
+	}
+	results := make([]TableResult, len(a.Results))
+	for i, r := range a.Results {
+		results[i].Answer = Answer{r.Table, r.TxID, r.Rows}
+		if r.Error == nil {
+			continue
+		}
+		if v, _ := judge(r.Error); v != final {
+			return nil, r.Error
+		}
+		results[i].Err = public(r.Error)
+	}
+	return results, nil
+}
