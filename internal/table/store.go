@@ -192,3 +192,13 @@ func (t *tab) describe() api.NodeTable {
 func (s *Store) Close() error {
 	return errors.Join(s.Checkpoint(), s.files.close())
 }
+
+// AppliedTxID is a table's applied TxID, 0 if it has no transaction here.
+func (s *Store) AppliedTxID(table string) uint64 {
+	t := s.find(table)
+	if t == nil {
+		return 0
+	}
+	st, _ := t.snapshot()
+	return st.applied
+}

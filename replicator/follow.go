@@ -1,0 +1,225 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/table"
+)
+
+// shard is the loop around one shard's core.
+type shard struct {
+	index int
+	core  *core         // of the loop alone
+	hints chan uint64   // the head that a hint told, 0 for none; one waiting is enough
+	lag   atomic.Uint64 // core.lag for everybody else
+}
+
+func newShard(index int, cfg coreConfig, position uint64) *shard {
+	sh := &shard{index: index, core: newCore(cfg, position, time.Now()), hints: make(chan uint64, 1)}
+	sh.lag.Store(sh.core.lag())
+	return sh
+}
+
+// poke wakes the loop. It never blocks.
+func (sh *shard) poke(head uint64) {
+	select {
+	case sh.hints <- head:
+	default:
+	}
+}
+
+// subscribe listens to the hints that logs have grown. A hint that is lost is made up for by polling.
+func (s *Service) subscribe() (unsubscribe func(), err error) {
+	var subs []*nats.Subscription
+	unsubscribe = func() {
+		for _, sub := range subs {
+			// Only a closed connection refuses, and that has ended the subscription.
+			_ = sub.Unsubscribe()
+		}
+	}
+	for _, sh := range s.shards {
+		subject := s.deps.Subjects.Commits(sh.index)
+		sub, err := s.deps.Conn.Subscribe(subject, func(m *nats.Msg) { sh.poke(hintedHead(m.Data)) })
+		if err != nil {
+			unsubscribe()
+			return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+		}
+		subs = append(subs, sub)
+	}
+	return unsubscribe, nil
+}
+
+// hintedHead reads the head from a hint: a decimal number. Anything else only says that the log may have grown.
+func hintedHead(data []byte) uint64 {
+	head, err := strconv.ParseUint(string(data), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return head
+}
+
+// follow reads and applies a shard's log until ctx ends.
+func (s *Service) follow(ctx context.Context, sh *shard) error {
+	for ctx.Err() == nil {
+		r, ok := sh.core.due(time.Now())
+		if !ok {
+			s.rest(ctx, sh)
+			continue
+		}
+		s.step(ctx, sh, r)
+		sh.lag.Store(sh.core.lag())
+		s.progressed()
+	}
+	return nil
+}
+
+// rest waits for a hint, or until something is due.
+func (s *Service) rest(ctx context.Context, sh *shard) {
+	timer := time.NewTimer(time.Until(sh.core.wake()))
+	defer timer.Stop()
+	select {
+	case head := <-sh.hints:
+		sh.core.hint(time.Now(), head)
+		if at, ok := s.tables.Stalled(sh.index, 0); ok {
+			sh.core.damaged(time.Now(), at, s.tables.Behind(sh.index))
+		}
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// logTimeout bounds one reading of a log.
+const logTimeout = 5 * time.Second
+
+// step reads one piece of the log and applies it.
+func (s *Service) step(ctx context.Context, sh *shard, r request) {
+	answer, err := s.read(ctx, sh.index, r)
+	if err != nil {
+		s.trouble(ctx, sh, "log", err)
+		sh.core.failed(time.Now(), r)
+		return
+	}
+	sh.core.answered(time.Now(), r, answer.Head, len(answer.Records))
+	if len(answer.Records) == 0 {
+		return
+	}
+	held := s.gather(ctx, sh, answer.Records)
+	if ctx.Err() != nil {
+		return
+	}
+	done, err := s.tables.Apply(sh.index, answer.Records, held)
+	if err != nil {
+		s.trouble(ctx, sh, "apply", err)
+		sh.core.failed(time.Now(), r)
+		return
+	}
+	s.count(sh, done)
+	sh.core.applied(time.Now(), r, s.progress(sh.index, answer.Records))
+}
+
+func (s *Service) read(ctx context.Context, shard int, r request) (api.LogAnswer, error) {
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
+	defer cancel()
+	answer, err := s.deps.Sequencer.Log(ctx, shard, api.LogRequest{From: r.from, Limit: r.limit})
+	if err != nil {
+		return answer, err
+	}
+	if n := len(answer.Records); n > 0 && answer.Records[0].Index != r.from {
+		return answer, fmt.Errorf("log of shard %d was asked for from %d, the answer begins at %d",
+			shard, r.from, answer.Records[0].Index)
+	}
+	return answer, nil
+}
+
+// trouble logs the first failure of a row of them, and counts all.
+func (s *Service) trouble(ctx context.Context, sh *shard, operation string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	s.metrics.errors.WithLabelValues(operation).Inc()
+	if sh.core.failures == 0 {
+		s.deps.Logger.Warn("replication of a shard stands, trying again", "shard", sh.index,
+			"operation", operation, "error", err)
+	}
+}
+
+func (s *Service) count(sh *shard, done table.Applied) {
+	s.metrics.records.Add(float64(done.Records))
+	s.metrics.txids.Add(float64(done.TxIDs))
+	s.metrics.rows.Add(float64(done.Rows))
+	for _, gap := range done.Gaps {
+		s.metrics.gaps.Inc()
+		s.deps.Logger.Error("TxIDs are missing, reading the log again", "shard", sh.index, "table", gap.Table,
+			"txid", gap.Applied, "error", gap)
+	}
+}
+
+func (s *Service) progress(shard int, records []api.LogRecord) progress {
+	p := progress{position: s.tables.Position(shard), behind: s.tables.Behind(shard)}
+	p.lowest, _ = s.tables.Stalled(shard, 0)
+	p.ahead, _ = s.tables.Stalled(shard, records[len(records)-1].Index+1)
+	return p
+}
+
+// gather sees to it that the bytes of the records are here, and marks those whose bytes cannot be had now. Segments
+// are fetched beside each other; a piece is as large as its records, not as its segments, so it needs little memory.
+func (s *Service) gather(ctx context.Context, sh *shard, records []api.LogRecord) (held []bool) {
+	need := make(map[api.SegmentID][]*api.LogRecord)
+	var order []api.SegmentID
+	for i := range records {
+		r := &records[i]
+		if r.State != api.Confirmed || r.Last() <= s.tables.AppliedTxID(r.Table) {
+			continue
+		}
+		if need[r.Segment] == nil {
+			order = append(order, r.Segment)
+		}
+		need[r.Segment] = append(need[r.Segment], r)
+	}
+	failed := make([]error, len(order))
+	var g errgroup.Group
+	g.SetLimit(2 * s.segments.workers)
+	for i, id := range order {
+		g.Go(func() error {
+			failed[i] = s.segments.ensure(ctx, id, need[id])
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in failed
+	return s.hold(ctx, sh, records, order, failed)
+}
+
+func (s *Service) hold(
+	ctx context.Context, sh *shard, records []api.LogRecord, order []api.SegmentID, failed []error,
+) []bool {
+	missing := make(map[api.SegmentID]struct{})
+	for i, err := range failed {
+		if err == nil {
+			continue
+		}
+		missing[order[i]] = struct{}{}
+		if ctx.Err() == nil && !errors.Is(err, errStuck) {
+			s.deps.Logger.Warn("segment cannot be had, its tables wait", "shard", sh.index,
+				"segment", order[i].String(), "error", err)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	held := make([]bool, len(records))
+	for i := range records {
+		if _, held[i] = missing[records[i].Segment]; held[i] {
+			s.metrics.held.Inc()
+		}
+	}
+	return held
+}

@@ -1,0 +1,132 @@
+package replicator
+
+import (
+	"encoding/json"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"errors"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/segment"
+)
+
+// Handler serves what is on this node:
+//
+//	GET /tables
+//	GET /tables/{table}?from_txid=&to_txid=&format=ndjson|csv|arrow&txid=
+//	GET /segments/{node}/{epoch}/{sequence}
+//
+// The last is for other nodes' repairs: a segment file as it is, unchecked, if it is here.
+func (s *Service) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /tables", s.serveTables)
+	mux.HandleFunc("GET /tables/{table}", s.bounded(s.serveRows))
+	mux.HandleFunc("GET /segments/{node}/{epoch}/{sequence}", s.bounded(s.serveSegment))
+	return mux
+}
+
+// bounded refuses more than ReadsMax requests at once.
+func (s *Service) bounded(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case s.reads <- struct{}{}:
+			defer func() { <-s.reads }()
+			next(w, r)
+		default:
+			s.refuse(w, api.OverloadedError(1000, "%d reads are running on this node", s.cfg.ReadsMax))
+		}
+	}
+}
+
+// refuse answers with an error in the wire's form.
+func (s *Service) refuse(w http.ResponseWriter, e *api.Error) {
+	if e.Name == api.Overloaded {
+		w.Header().Set("Retry-After", strconv.Itoa((e.RetryAfterMS+999)/1000))
+	}
+	s.answer(w, e.Code, e)
+}
+
+func (s *Service) answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set(api.HeaderContentType, api.TypeJSON)
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		s.deps.Logger.Debug("client did not take its answer", "error", err)
+	}
+}
+
+// tablesAnswer is the body of GET /tables.
+type tablesAnswer struct {
+	Tables []api.NodeTable `json:"tables"`
+}
+
+func (s *Service) serveTables(w http.ResponseWriter, _ *http.Request) {
+	s.answer(w, http.StatusOK, tablesAnswer{Tables: s.tables.Tables()})
+}
+
+// rowsQuery is what a read of a table asks for.
+type rowsQuery struct {
+	table    string
+	from, to uint64 // TxIDs, inclusive; to as it was asked for
+	format   string
+	withTxID bool
+}
+
+var contentTypes = map[string]string{
+	"ndjson": api.TypeNDJSON, "csv": api.TypeCSV + "; charset=utf-8", "arrow": api.TypeArrow,
+}
+
+func parseRowsQuery(table string, v url.Values) (q rowsQuery, err error) {
+	q = rowsQuery{table: table, from: 1, to: 1<<64 - 1, format: "ndjson"}
+	if v.Has("format") {
+		q.format = v.Get("format")
+	}
+	if contentTypes[q.format] == "" {
+		return q, api.Errorf(api.Invalid, "format %q is none of ndjson, csv, arrow", q.format)
+	}
+	for name, value := range map[string]*uint64{"from_txid": &q.from, "to_txid": &q.to} {
+		if !v.Has(name) {
+			continue
+		}
+		if *value, err = strconv.ParseUint(v.Get(name), 10, 64); err != nil {
+			return q, api.Errorf(api.Invalid, "%s %q is not a TxID", name, v.Get(name))
+		}
+	}
+	q.from = max(q.from, 1)
+	if v.Has("txid") {
+		if q.withTxID, err = strconv.ParseBool(v.Get("txid")); err != nil {
+			return q, api.Errorf(api.Invalid, "txid %q is neither 0 nor 1", v.Get("txid"))
+		}
+	}
+	return q, nil
+}
+
+func (s *Service) serveSegment(w http.ResponseWriter, r *http.Request) {
+	id, err := api.ParseSegmentKey("wal/" + r.PathValue("node") + "/" + r.PathValue("epoch") + "/" +
+		r.PathValue("sequence") + ".seg")
+	if err != nil {
+		s.refuse(w, api.Errorf(api.Invalid, "%v", err))
+		return
+	}
+	f, err := s.deps.FS.Open(segment.Path(s.cfg.SegmentsDir, id))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.refuse(w, api.Errorf(api.NotFound, "segment %s is not on this node", id))
+		return
+	case err != nil:
+		s.refuse(w, api.Errorf(api.Unavailable, "segment %s: %v", id, err))
+		return
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		s.refuse(w, api.Errorf(api.Unavailable, "segment %s: %v", id, err))
+		return
+	}
+	w.Header().Set(api.HeaderContentType, "application/octet-stream")
+	http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(f, 0, size))
+}

@@ -1,0 +1,259 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/segment"
+)
+
+// segments are the node's segment files. A file that is missing or damaged is fetched, whole and checked, and put in
+// its place by a rename, so that a file under a segment's name only ever gets better. A fixed number of workers
+// fetches; callers that want the same segment share one fetch.
+type segments struct {
+	fsys    disk.FS
+	dir     string
+	sources []source
+	workers int
+	timeout time.Duration // of one fetch, over all sources
+	wait    time.Duration // of a caller, for a fetch that has begun
+	metrics *metrics
+	log     *slog.Logger
+	queue   chan *flight
+
+	mu      sync.Mutex
+	flights map[api.SegmentID]*flight // wanted, and not there yet
+	names   uint64                    // of temporary files
+}
+
+// flight is one fetch that any number of callers wait for.
+type flight struct {
+	id      api.SegmentID
+	begun   chan struct{} // closed when a worker has it
+	done    chan struct{} // closed when entries or err stand
+	entries []segment.Entry
+	err     error
+}
+
+// errStuck says that a fetch takes longer than a caller waits. It goes on.
+var errStuck = errors.New("fetch takes long and goes on in the background")
+
+// fetchDir holds what is being fetched. No node's id begins with a dot.
+func (s *segments) fetchDir() string { return filepath.Join(s.dir, ".fetch") }
+
+// prepare makes the folder for fetches, and removes what a crash left there.
+func (s *segments) prepare() error {
+	if err := s.fsys.MkdirAll(s.fetchDir()); err != nil {
+		return err
+	}
+	left, err := s.fsys.ReadDir(s.fetchDir())
+	if err != nil {
+		return err
+	}
+	for _, f := range left {
+		if err := s.fsys.Remove(filepath.Join(s.fetchDir(), f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// work fetches until ctx ends. It runs `workers` times.
+func (s *segments) work(ctx context.Context) error {
+	for {
+		select {
+		case f := <-s.queue:
+			close(f.begun)
+			f.entries, f.err = s.fetch(ctx, f.id)
+			s.land(f)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *segments) land(f *flight) {
+	s.mu.Lock()
+	delete(s.flights, f.id)
+	s.mu.Unlock()
+	close(f.done)
+}
+
+// get fetches a segment into its place and returns the places of its groups, all of them checked.
+func (s *segments) get(ctx context.Context, id api.SegmentID) ([]segment.Entry, error) {
+	s.mu.Lock()
+	f, shared := s.flights[id]
+	if !shared {
+		f = &flight{id: id, begun: make(chan struct{}), done: make(chan struct{})}
+		s.flights[id] = f
+	}
+	s.mu.Unlock()
+	if !shared {
+		select {
+		case s.queue <- f:
+		case <-ctx.Done():
+			f.err = ctx.Err()
+			s.land(f)
+			return nil, f.err
+		}
+	}
+	return s.await(ctx, f)
+}
+
+func (s *segments) await(ctx context.Context, f *flight) ([]segment.Entry, error) {
+	select {
+	case <-f.begun:
+	case <-f.done: // whoever began it gave up before a worker had it
+		return f.entries, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	patience := time.NewTimer(s.wait)
+	defer patience.Stop()
+	select {
+	case <-f.done:
+		return f.entries, f.err
+	case <-patience.C:
+		return nil, errStuck
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// fetch tries the sources in turn until one gives a whole, sound segment.
+func (s *segments) fetch(ctx context.Context, id api.SegmentID) ([]segment.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	begun := time.Now()
+	var errs []error
+	for _, from := range s.sources {
+		entries, err := s.fetchFrom(ctx, from, id)
+		if err == nil {
+			s.metrics.fetchSeconds.Observe(time.Since(begun).Seconds())
+			return entries, nil
+		}
+		errs = append(errs, err)
+	}
+	s.metrics.errors.WithLabelValues("fetch").Inc()
+	return nil, fmt.Errorf("fetch segment %s: %w", id, errors.Join(errs...))
+}
+
+func (s *segments) fetchFrom(ctx context.Context, from source, id api.SegmentID) ([]segment.Entry, error) {
+	body, err := from(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	temp := s.tempName()
+	defer s.fsys.Remove(temp) // it is gone if all went well
+	if err := s.store(temp, body); err != nil {
+		return nil, err
+	}
+	entries, err := s.inspect(temp, id)
+	if err != nil {
+		return nil, err
+	}
+	path := segment.Path(s.dir, id)
+	if err := s.fsys.MkdirAll(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	return entries, s.fsys.Rename(temp, path)
+}
+
+func (s *segments) tempName() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names++
+	return filepath.Join(s.fetchDir(), fmt.Sprintf("%d.seg", s.names))
+}
+
+// copyBytes is the buffer of one fetch: a segment is never in memory as a whole.
+const copyBytes = 128 << 10
+
+// store writes body to a file. It is not synced: see the package's comment.
+func (s *segments) store(path string, body io.Reader) error {
+	f, err := s.fsys.Create(path)
+	if err != nil {
+		return err
+	}
+	// Neither side's own copy methods: they bring buffers of their own.
+	n, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{body}, make([]byte, copyBytes))
+	s.metrics.fetchBytes.Add(float64(n))
+	return errors.Join(err, f.Close())
+}
+
+// inspect checks every byte of a fetched file.
+func (s *segments) inspect(path string, id api.SegmentID) (entries []segment.Entry, err error) {
+	f, err := s.fsys.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	r, err := segment.Open(f, size)
+	if err != nil {
+		return nil, err
+	}
+	if r.ID() != id {
+		return nil, fmt.Errorf("the file is segment %s: %w", r.ID(), segment.ErrCorrupt)
+	}
+	if _, err := r.Verify(); err != nil {
+		return nil, err
+	}
+	return r.Groups(), nil
+}
+
+// ensure sees to it that the bytes of records, all of segment id, are here and have their checksums.
+func (s *segments) ensure(ctx context.Context, id api.SegmentID, records []*api.LogRecord) error {
+	err := s.check(id, records)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("segment file is damaged, fetching it again", "segment", id.String(), "error", err)
+		s.metrics.repairs.WithLabelValues("segment").Inc()
+	}
+	entries, err := s.get(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if !contains(entries, r) {
+			return fmt.Errorf("log record %d of table %s names no group of segment %s", r.Index, r.Table, id)
+		}
+	}
+	return nil
+}
+
+// check reads the groups of records from the local file.
+func (s *segments) check(id api.SegmentID, records []*api.LogRecord) (err error) {
+	f, err := s.fsys.Open(segment.Path(s.dir, id))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	for _, r := range records {
+		if _, err := segment.ReadGroup(f, r.Offset, r.Length, r.CRC); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func contains(entries []segment.Entry, r *api.LogRecord) bool {
+	i := sort.Search(len(entries), func(i int) bool { return entries[i].Offset >= r.Offset })
+	return i < len(entries) && entries[i] == segment.Entry{Offset: r.Offset, Length: r.Length, CRC: r.CRC}
+}

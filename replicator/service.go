@@ -1,0 +1,158 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/table"
+)
+
+// Service is the replicator of one node. Run makes it follow the logs; Handler serves reads before, during and after.
+type Service struct {
+	cfg      Config
+	deps     Deps
+	tables   *table.Store
+	segments *segments
+	metrics  *metrics
+	client   *http.Client
+	shards   []*shard
+	reads    chan struct{} // a place for each HTTP read
+	digests  chan digestQuestion
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced whenever a shard made progress
+}
+
+// New opens the node's tables, which takes time proportional to their records, and starts nothing. Run closes them.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := errors.Join(cfg.check(), deps.check()); err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, deps: deps, changed: make(chan struct{}),
+		client:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: cfg.FetchParallel}},
+		reads:   make(chan struct{}, cfg.ReadsMax),
+		digests: make(chan digestQuestion, digestsMax)}
+	var err error
+	s.metrics, err = newMetrics(deps.Registerer, func() float64 { return float64(s.Lag()) })
+	if err != nil {
+		return nil, fmt.Errorf("replicator: %w", err)
+	}
+	s.segments = &segments{fsys: deps.FS, dir: cfg.SegmentsDir, workers: cfg.FetchParallel,
+		timeout: cfg.FetchTimeout, wait: cfg.PieceWait, metrics: s.metrics, log: deps.Logger,
+		sources: []source{fromObjects(deps.Objects), s.fromPeers},
+		queue:   make(chan *flight), flights: make(map[api.SegmentID]*flight)}
+	if err := s.segments.prepare(); err != nil {
+		return nil, fmt.Errorf("replicator: %w", err)
+	}
+	s.tables, err = table.Open(table.Config{Dir: cfg.DataDir, FS: deps.FS,
+		Shards: deps.Shards, Logger: deps.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("replicator: %w", err)
+	}
+	for i := range deps.Shards {
+		s.shards = append(s.shards, newShard(i, s.coreConfig(), s.tables.Position(i)))
+	}
+	return s, nil
+}
+
+func (s *Service) coreConfig() coreConfig {
+	return coreConfig{poll: s.cfg.PollInterval, backoffMin: min(50*time.Millisecond, s.cfg.RetryMax),
+		backoffMax: s.cfg.RetryMax, limit: s.cfg.PieceRecords}
+}
+
+// Run follows the logs until ctx ends, and returns nil then; or an error after which the process must end, because
+// what is on this disk is not certain any more.
+func (s *Service) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	stopDigests, err := s.serveDigests()
+	if err != nil {
+		return errors.Join(err, s.tables.Close())
+	}
+	unsubscribe, err := s.subscribe()
+	if err != nil {
+		return errors.Join(err, stopDigests(), s.tables.Close())
+	}
+	for range s.segments.workers {
+		g.Go(func() error { return s.segments.work(ctx) })
+	}
+	for _, sh := range s.shards {
+		g.Go(func() error { return s.follow(ctx, sh) })
+	}
+	g.Go(func() error { return s.answerDigests(ctx) })
+	g.Go(func() error { return s.checkpoints(ctx) })
+	err = g.Wait()
+	unsubscribe()
+	err = errors.Join(err, stopDigests(), s.tables.Close())
+	s.client.CloseIdleConnections()
+	return err
+}
+
+func (s *Service) checkpoints(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.CheckpointInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := s.tables.Checkpoint(); err != nil {
+				s.metrics.errors.WithLabelValues("checkpoint").Inc()
+				return fmt.Errorf("replicator: %w", err)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Lag is the number of confirmed log records that this node has not applied; very large until every shard's log has
+// been read once since the start.
+func (s *Service) Lag() (records uint64) {
+	for _, sh := range s.shards {
+		records += sh.lag.Load()
+	}
+	return records
+}
+
+// Applied is the log index up to which each shard was applied.
+func (s *Service) Applied() []uint64 {
+	applied := make([]uint64, len(s.shards))
+	for i := range s.shards {
+		applied[i] = s.tables.Position(i)
+	}
+	return applied
+}
+
+// CaughtUp waits until the lag is below a number of records (0 is taken for 1), or ctx ends.
+func (s *Service) CaughtUp(ctx context.Context, below uint64) error {
+	for {
+		changed := s.watch()
+		if s.Lag() < max(below, 1) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// watch returns a channel that is closed at the next progress of any shard.
+func (s *Service) watch() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+func (s *Service) progressed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
