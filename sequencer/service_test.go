@@ -1,0 +1,393 @@
+package sequencer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/sequencer/kv"
+	"github.com/seed-551dd829/braid/sequencer/kv/bbolt"
+	"github.com/seed-551dd829/braid/sequencer/kv/memory"
+)
+
+func startNATS(t testing.TB) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, MaxPayload: api.NATSMaxPayload, NoLog: true, NoSigs: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(20 * time.Second) {
+		t.Fatal("the NATS server did not start")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s
+}
+
+func connect(t testing.TB, s *server.Server) *nats.Conn {
+	t.Helper()
+	nc, err := bus.Connect(bus.Options{InProcess: s, Name: "test", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// startService runs an instance until the test ends.
+func startService(t testing.TB, nc *nats.Conn, cfg Config, store kv.Store) {
+	t.Helper()
+	s, err := New(cfg, Deps{Conn: nc, Store: store, Logger: slog.New(slog.DiscardHandler),
+		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"id": cfg.ID}, prometheus.NewRegistry())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	select {
+	case <-s.Ready():
+	case err := <-done:
+		done <- err
+		t.Fatalf("the service ended: %v", err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("the service is not ready")
+	}
+}
+
+type cluster struct {
+	t     testing.TB
+	nc    *nats.Conn
+	seq   *bus.Sequencer
+	epoch uint64 // of node p1
+}
+
+func startCluster(t testing.TB, store kv.Store, instances int) *cluster {
+	t.Helper()
+	server := startNATS(t)
+	nc := connect(t, server)
+	for i := range instances {
+		startService(t, connect(t, server), Config{ID: fmt.Sprintf("s%d", i), TickInterval: 20 * time.Millisecond,
+			LeaseTTL: 200 * time.Millisecond}, store)
+	}
+	c := &cluster{t: t, nc: nc, seq: bus.NewSequencer(nc, api.Subjects{})}
+	a, err := c.seq.RegisterNode(c.ctx(), api.RegisterNodeRequest{ID: "p1", Role: api.Primary, Mark: "m", Attempt: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.epoch = a.Epoch
+	return c
+}
+
+func (c *cluster) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	c.t.Cleanup(cancel)
+	return ctx
+}
+
+// grow gives a table one column and returns its fingerprint.
+func (c *cluster) grow(table string) api.Fingerprint {
+	c.t.Helper()
+	a, err := c.seq.Schema(c.ctx(), api.SchemaRequest{Table: table, Columns: []api.Column{{Name: "v", Type: api.Int64}}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	s, err := api.NewSchema(a.Columns)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s.Fingerprint(s.Len())
+}
+
+func keyed(table string, f api.Fingerprint, key string) api.CommitGroup {
+	return group(api.GroupHeader{Table: table, Fingerprint: f, Writes: []api.WriteMeta{{Rows: 1, Key: key}}}, 1)
+}
+
+// TestI1I3_ManyRequestsThroughTwoInstances: requests from many primaries at once, each sent twice, with a store whose
+// results are unknown now and then: every write gets one TxID, and together they are dense.
+func TestI1I3_ManyRequestsThroughTwoInstances(t *testing.T) {
+	const senders, rounds = 8, 20
+	store := memory.New(memory.Options{Inject: func(n uint64) memory.Fault {
+		switch n % 11 {
+		case 3:
+			return memory.Fault{Unknown: memory.UnknownDone}
+		case 7:
+			return memory.Fault{Unknown: memory.UnknownNotDone}
+		case 9:
+			return memory.Fault{Conflict: true}
+		}
+		return memory.Fault{}
+	}})
+	c := startCluster(t, store, 2)
+	f := c.grow("cpu")
+	var mu sync.Mutex
+	got := map[uint64]string{}
+	var wg sync.WaitGroup
+	for sender := range senders {
+		wg.Go(func() {
+			for round := range rounds {
+				key := fmt.Sprintf("%d-%d", sender, round)
+				r := api.CommitRequest{Node: "p1", Epoch: c.epoch, Groups: []api.CommitGroup{keyed("cpu", f, key)}}
+				first := uint64(0)
+				for range 2 {
+					answers, err := c.seq.Commit(c.ctx(), 0, &r)
+					if err != nil || answers[0].Err != nil || answers[0].Writes[0].Verdict != api.Accepted {
+						t.Errorf("commit %s: %v %v", key, answers, err)
+						return
+					}
+					txid := answers[0].Writes[0].TxID
+					if first != 0 && txid != first {
+						t.Errorf("write %s has TxIDs %d and %d", key, first, txid)
+					}
+					first = txid
+				}
+				mu.Lock()
+				if other, taken := got[first]; taken {
+					t.Errorf("TxID %d belongs to %s and %s", first, other, key)
+				}
+				got[first] = key
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	for txid := uint64(1); txid <= senders*rounds; txid++ {
+		if got[txid] == "" {
+			t.Errorf("TxID %d is missing", txid)
+		}
+	}
+	log, err := c.seq.Log(c.ctx(), 0, api.LogRequest{From: 1})
+	if err != nil || log.Head != senders*rounds || len(log.Records) != senders*rounds {
+		t.Errorf("log: head %d, %d records, %v", log.Head, len(log.Records), err)
+	}
+	tables, err := c.seq.Tables(c.ctx(), api.TablesRequest{})
+	if err != nil || len(tables.Tables) != 1 || tables.Tables[0].Head != senders*rounds || tables.Tables[0].Columns != 2 {
+		t.Errorf("tables: %+v, %v", tables, err)
+	}
+}
+
+// TestI6_FencedRequest: the answer to a fenced primary is distinguishable, and for the whole request.
+func TestI6_FencedRequest(t *testing.T) {
+	c := startCluster(t, memory.New(memory.Options{}), 1)
+	f := c.grow("cpu")
+	old := c.epoch
+	a, err := c.seq.RegisterNode(c.ctx(), api.RegisterNodeRequest{ID: "p1", Role: api.Primary, Mark: "m", Attempt: "2"})
+	if err != nil || a.Epoch <= old {
+		t.Fatalf("epoch %d after %d, %v", a.Epoch, old, err)
+	}
+	r := api.CommitRequest{Node: "p1", Epoch: old, Groups: []api.CommitGroup{keyed("cpu", f, "k")}}
+	if _, err := c.seq.Commit(c.ctx(), 0, &r); !api.IsName(err, api.Fenced) {
+		t.Errorf("a fenced epoch's commit: %v", err)
+	}
+	if _, err := c.seq.SetNodeState(c.ctx(), api.NodeStateRequest{ID: "p1", Epoch: old, State: api.Live}); !api.IsName(err, api.Fenced) {
+		t.Errorf("a fenced epoch's state: %v", err)
+	}
+	state, err := c.seq.SegmentState(c.ctx(), api.SegmentID{Node: "p1", Epoch: old, Sequence: 1})
+	if err != nil || !state.Fenced || len(state.Unconfirmed) != 0 {
+		t.Errorf("segment: %+v, %v", state, err)
+	}
+}
+
+func TestHintsTopologyAndSignsOfLife(t *testing.T) {
+	c := startCluster(t, memory.New(memory.Options{}), 1)
+	f := c.grow("cpu")
+	var subjects api.Subjects
+	subs := map[string]*nats.Subscription{}
+	for _, subject := range []string{subjects.Commits(0), subjects.Topology(), subjects.SequencerAlive("s0")} {
+		sub, err := c.nc.SubscribeSync(subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		subs[subject] = sub
+	}
+	if err := c.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r := api.CommitRequest{Node: "p1", Epoch: c.epoch, Groups: []api.CommitGroup{keyed("cpu", f, "k")}}
+	if _, err := c.seq.Commit(c.ctx(), 0, &r); err != nil {
+		t.Fatal(err)
+	}
+	a, err := c.seq.SetNodeState(c.ctx(), api.NodeStateRequest{ID: "p1", Epoch: c.epoch, State: api.Live})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subject, sub := range subs {
+		msg, err := sub.NextMsg(20 * time.Second)
+		if err != nil {
+			t.Fatalf("%s: %v", subject, err)
+		}
+		if subject == subjects.Commits(0) && string(msg.Data) != "1" {
+			t.Errorf("hint %q, want the head 1", msg.Data)
+		}
+	}
+	topology, err := c.seq.Topology(c.ctx())
+	if err != nil || topology.Version != a.Topology.Version || topology.Nodes[0].State != api.Live || topology.Cluster == "" {
+		t.Errorf("topology %+v, %v", topology, err)
+	}
+}
+
+// TestRefusals: what is wrong with a request is told to whoever sent it.
+func TestRefusals(t *testing.T) {
+	c := startCluster(t, memory.New(memory.Options{}), 1)
+	f := c.grow("cpu")
+	msg := func(subject, data string) error {
+		_, err := bus.Request(c.ctx(), c.nc, subject, nil, []byte(data))
+		return err
+	}
+	var subjects api.Subjects
+	_, unregistered := c.seq.SetNodeState(c.ctx(), api.NodeStateRequest{ID: "p9", Epoch: 1, State: api.Live})
+	_, badColumn := c.seq.Schema(c.ctx(), api.SchemaRequest{Table: "cpu", Columns: []api.Column{{Name: "v", Type: api.Tag}}})
+	object := keyed("cpu", f, "k")
+	object.State, object.Holders = api.Pending, []string{"p1"}
+	_, notUploaded := c.seq.Commit(c.ctx(), 0, &api.CommitRequest{Node: "p1", Epoch: c.epoch, Groups: []api.CommitGroup{object}})
+	tests := []struct {
+		what string
+		err  error
+		want api.Name
+	}{
+		{"not a commit request", msg(subjects.Commit(0), "x"), api.Invalid},
+		{"not JSON", msg(subjects.Log(0), "{"), api.Invalid},
+		{"log from 0", msg(subjects.Log(0), `{"from":0}`), api.Invalid},
+		{"unregistered node", unregistered, api.NotFound},
+		{"column of another type", badColumn, api.Invalid},
+		{"object group that is pending", notUploaded, api.Invalid},
+		{"renewal of nobody", c.seq.RenewProducer(c.ctx(), api.RenewProducerRequest{ID: "x", Epoch: 1}), api.Expired},
+	}
+	for _, test := range tests {
+		if !api.IsName(test.err, test.want) {
+			t.Errorf("%s: %v, want %s", test.what, test.err, test.want)
+		}
+	}
+}
+
+// TestOneTickHolder: of two instances one bumps the ticks, so that they pass at their pace; when it stops, the other
+// goes on.
+func TestOneTickHolder(t *testing.T) {
+	store := memory.New(memory.Options{})
+	startCluster(t, store, 2)
+	holder := func() (l LeaseView, ticks uint64) {
+		err := store.View(context.Background(), func(r kv.Reader) (err error) {
+			if l, err = getLease(r, ticksLease); err == nil {
+				ticks, err = Ticks(r)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l, ticks
+	}
+	deadline, poll := time.After(20*time.Second), time.NewTicker(5*time.Millisecond)
+	defer poll.Stop()
+	for {
+		select {
+		case <-deadline:
+			t.Fatal("no ticks")
+		case <-poll.C:
+		}
+		l, ticks := holder()
+		if ticks < 5 {
+			continue
+		}
+		if l.Counter != ticks {
+			t.Errorf("%d ticks, %d bumps of the lease", ticks, l.Counter)
+		}
+		return
+	}
+}
+
+func TestNewChecksItsArguments(t *testing.T) {
+	if _, err := New(Config{ID: "S"}, Deps{}); err == nil {
+		t.Error("a bad id was accepted")
+	}
+	if _, err := New(Config{ID: "s"}, Deps{}); err == nil {
+		t.Error("missing dependencies were accepted")
+	}
+	if _, err := New(Config{ID: "s", LeaseTTL: time.Millisecond}, Deps{}); err == nil {
+		t.Error("a lease shorter than a tick was accepted")
+	}
+}
+
+// TestUnknownLayoutIsRefused: Run ends with an error that says what to do.
+func TestUnknownLayoutIsRefused(t *testing.T) {
+	for _, mark := range []string{"braid\x02", "other"} {
+		store := memory.New(memory.Options{})
+		err := store.Update(context.Background(), func(x kv.Txn) error {
+			x.Set(appendNumbers(nil, kindLayout), []byte(mark))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := New(Config{ID: "s"}, Deps{Conn: connect(t, startNATS(t)), Store: store, Logger: slog.Default()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Run(context.Background()); !errors.Is(err, ErrLayout) {
+			t.Errorf("mark %q: Run returned %v", mark, err)
+		}
+	}
+}
+
+// BenchmarkCommit sends one-group requests from many senders at once, through NATS.
+func BenchmarkCommit(b *testing.B) {
+	stores := map[string]func() (kv.Store, error){
+		"memory": func() (kv.Store, error) { return memory.New(memory.Options{}), nil },
+		"bbolt":  func() (kv.Store, error) { return bbolt.Open(b.TempDir()) },
+	}
+	for _, name := range []string{"memory", "bbolt"} {
+		b.Run(name, func(b *testing.B) {
+			store, err := stores[name]()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() {
+				if err := store.Close(); err != nil {
+					b.Error(err)
+				}
+			})
+			c := startCluster(b, store, 1)
+			f := c.grow("cpu")
+			ctx := context.Background()
+			var n struct {
+				sync.Mutex
+				last int
+			}
+			b.SetParallelism(64)
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					n.Lock()
+					n.last++
+					key := strconv.Itoa(n.last)
+					n.Unlock()
+					r := api.CommitRequest{Node: "p1", Epoch: c.epoch, Groups: []api.CommitGroup{keyed("cpu", f, key)}}
+					if answers, err := c.seq.Commit(ctx, 0, &r); err != nil || answers[0].Err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
+		})
+	}
+}
