@@ -7,5 +7,6 @@ import (
 	"os"
 )
 
-// lockFile refuses: without a lock that ends with the process, two processes could share a data folder.
+// lockFile refuses: without a lock that ends with the process, two processes could share a data
+// folder.
 func lockFile(*os.File) error { return errors.ErrUnsupported }

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// ErrCrashed is every answer of a Memory that has stopped (see StopAfter), and of a file that was opened before a
-// crash.
+// ErrCrashed is every answer of a Memory that has stopped (see StopAfter), and of a file that was
+// opened before a crash.
 var ErrCrashed = errors.New("the disk has crashed")
 
 // OpKind is a kind of operation on a Memory.
@@ -68,8 +68,8 @@ func (o Op) String() string {
 	return s
 }
 
-// Memory is a file system in memory that can crash. Relative and absolute paths start at the same root, which is
-// there from the beginning. The zero value is not ready; use NewMemory.
+// Memory is a file system in memory that can crash. Relative and absolute paths start at the same
+// root, which is there from the beginning. The zero value is not ready; use NewMemory.
 type Memory struct {
 	mu       sync.Mutex
 	root     *node
@@ -87,9 +87,10 @@ func NewMemory() *Memory {
 	return &Memory{root: newDir(), stopAt: -1, locks: map[string]bool{}, now: time.Now}
 }
 
-// Hook has f called before every operation; an error of f is the operation's answer, and the operation has no
-// effect, except that a sync that fails this way loses the bytes that it should have made durable for good, as
-// Linux does. f must not call the Memory. A hook that only records gives the order of disk operations.
+// Hook has f called before every operation; an error of f is the operation's answer, and the
+// operation has no effect, except that a sync that fails this way loses the bytes that it should
+// have made durable for good, as Linux does. f must not call the Memory. A hook that only records
+// gives the order of disk operations.
 func (m *Memory) Hook(f func(Op) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,23 +104,24 @@ func (m *Memory) Clock(now func() time.Time) {
 	m.now = now
 }
 
-// SetCapacity bounds the bytes in files. A write over it writes what fits and returns syscall.ENOSPC. 0: no bound.
+// SetCapacity bounds the bytes in files. A write over it writes what fits and returns
+// syscall.ENOSPC. 0: no bound.
 func (m *Memory) SetCapacity(bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.capacity = bytes
 }
 
-// Ops is the number of operations so far that change something. Run a workload once to learn how many it has, then
-// once for each of them with StopAfter.
+// Ops is the number of operations so far that change something. Run a workload once to learn how
+// many it has, then once for each of them with StopAfter.
 func (m *Memory) Ops() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.ops
 }
 
-// StopAfter lets n more operations that change something have their effect; then every operation fails with
-// ErrCrashed, until Crash.
+// StopAfter lets n more operations that change something have their effect; then every operation
+// fails with ErrCrashed, until Crash.
 func (m *Memory) StopAfter(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -131,15 +133,16 @@ type CrashOption func(*crash)
 
 type crash struct{ random *rand.Rand }
 
-// Torn lets a random part of what was not synced survive: of each file a prefix of the appended bytes, of each
-// directory a prefix of the changes; sometimes a file grows without its bytes and reads as zeros there. The same
-// seed on the same state gives the same remains.
+// Torn lets a random part of what was not synced survive: of each file a prefix of the appended
+// bytes, of each directory a prefix of the changes; sometimes a file grows without its bytes and
+// reads as zeros there. The same seed on the same state gives the same remains.
 func Torn(seed uint64) CrashOption {
 	return func(c *crash) { c.random = rand.New(rand.NewPCG(seed, 0x746f726e)) }
 }
 
-// Crash takes the power away and puts it back: what was not synced is lost, open files are dead, locks are free. A
-// stop set by StopAfter is over, and so is nothing else: hook, capacity and clock stay.
+// Crash takes the power away and puts it back: what was not synced is lost, open files are dead,
+// locks are free. A stop set by StopAfter is over, and so is nothing else: hook, capacity and clock
+// stay.
 func (m *Memory) Crash(options ...CrashOption) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -369,7 +372,9 @@ func (m *Memory) ReadDir(path string) (list []fs.DirEntry, err error) {
 		for name, child := range n.entries {
 			list = append(list, fs.FileInfoToDirEntry(child.info(name)))
 		}
-		slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+		slices.SortFunc(list, func(a, b fs.DirEntry) int {
+			return strings.Compare(a.Name(), b.Name())
+		})
 		return nil
 	})
 	return list, err

@@ -110,8 +110,8 @@ func TestCrashKillsFilesAndFreesLocks(t *testing.T) {
 	must(t, again.Close())
 }
 
-// TestWriteFileSyncIsAtomic crashes after every operation: the file has its old content or the new one, and the new
-// one once WriteFileSync has returned.
+// TestWriteFileSyncIsAtomic crashes after every operation: the file has its old content or the new
+// one, and the new one once WriteFileSync has returned.
 func TestWriteFileSyncIsAtomic(t *testing.T) {
 	for torn := range 20 {
 		for n := 0; ; n++ {
@@ -174,7 +174,8 @@ func TestTornKeepsAPrefix(t *testing.T) {
 	}
 }
 
-// TestAFailedSyncLosesBytes: Linux marks pages clean whose write failed, so that the next sync says nil about nothing.
+// TestAFailedSyncLosesBytes: Linux marks pages clean whose write failed, so that the next sync says
+// nil about nothing.
 func TestAFailedSyncLosesBytes(t *testing.T) {
 	m := NewMemory()
 	f, err := m.Create("f")
@@ -239,7 +240,8 @@ func TestStopAfterCountsWhatChanges(t *testing.T) {
 	holds(t, m, "f", "x")
 }
 
-// TestOrderOfWriteFileSync is the reason that a crash leaves the old file or the new one, as a list.
+// TestOrderOfWriteFileSync is the reason that a crash leaves the old file or the new one, as a
+// list.
 func TestOrderOfWriteFileSync(t *testing.T) {
 	m := NewMemory()
 	must(t, m.MkdirAll("d"))

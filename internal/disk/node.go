@@ -11,13 +11,15 @@ import (
 type node struct {
 	dir bool
 
-	// A file's bytes, those that the last Sync made durable, and the ranges that a failed Sync lost for good.
+	// A file's bytes, those that the last Sync made durable, and the ranges that a failed Sync lost
+	// for good.
 	data     []byte
 	synced   []byte
 	lost     []span
 	modified time.Time
 
-	// A directory's entries, those that the last SyncDir made durable, and the changes since, in order.
+	// A directory's entries, those that the last SyncDir made durable, and the changes since, in
+	// order.
 	entries map[string]*node
 	durable map[string]*node
 	pending []change
@@ -25,7 +27,8 @@ type node struct {
 
 type span struct{ from, to int }
 
-// change is one atomic change of a directory: an entry put, an entry dropped, or both (a rename in place).
+// change is one atomic change of a directory: an entry put, an entry dropped, or both (a rename in
+// place).
 type change struct {
 	put  string
 	node *node
@@ -64,8 +67,8 @@ func (n *node) sync() {
 	}
 }
 
-// failSync marks the bytes that were waiting for a sync as lost: the system has dropped them from its list of what
-// is still to be written, so a later sync returns nil without writing them.
+// failSync marks the bytes that were waiting for a sync as lost: the system has dropped them from
+// its list of what is still to be written, so a later sync returns nil without writing them.
 func (n *node) failSync() {
 	if len(n.data) > len(n.synced) {
 		n.lost = append(n.lost, span{len(n.synced), len(n.data)})
@@ -79,8 +82,8 @@ func (n *node) forget(size int) {
 	}
 }
 
-// crash leaves what is durable, and if c says so a random part of the rest. done keeps a file with two names from
-// being visited twice.
+// crash leaves what is durable, and if c says so a random part of the rest. done keeps a file with
+// two names from being visited twice.
 func (n *node) crash(c *crash, done map[*node]bool) {
 	if done[n] {
 		return
@@ -110,11 +113,12 @@ func (n *node) crash(c *crash, done map[*node]bool) {
 
 func (n *node) crashFile(c *crash) {
 	kept := append([]byte(nil), n.synced...)
-	if extra := len(n.data) - len(kept); c.random != nil && extra > 0 && bytes.HasPrefix(n.data, kept) {
+	extra := len(n.data) - len(kept)
+	if c.random != nil && extra > 0 && bytes.HasPrefix(n.data, kept) {
 		tail := n.data[len(kept):][:c.random.IntN(extra+1)]
 		start := len(kept)
 		kept = append(kept, tail...)
-		if len(tail) > 0 && c.random.IntN(4) == 0 { // the length got through, the last bytes did not
+		if len(tail) > 0 && c.random.IntN(4) == 0 { // the length got through, the end did not
 			clear(kept[start+c.random.IntN(len(tail)):])
 		}
 	}

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestFS runs one suite on the real disk and on the one in memory, so that the latter cannot drift away.
+// TestFS runs one suite on the real disk and on the one in memory, so that the latter cannot drift
+// away.
 func TestFS(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) (FS, string){
 		"OS":     func(t *testing.T) (FS, string) { return OS, t.TempDir() },

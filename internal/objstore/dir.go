@@ -19,16 +19,17 @@ import (
 	"github.com/seed-551dd829/braid/internal/disk"
 )
 
-// Dir is a store in a directory: an object is a file with its key as its path. A name appears by link(2), which never
-// replaces anything, and only when the bytes are synced; Put returns when the name is synced too. Several processes
-// may share the directory, as far as its file system has hard links.
+// Dir is a store in a directory: an object is a file with its key as its path. A name appears by
+// link(2), which never replaces anything, and only when the bytes are synced; Put returns when the
+// name is synced too. Several processes may share the directory, as far as its file system has hard
+// links.
 type Dir struct {
 	fs   disk.FS
 	root string
 
 	mu sync.Mutex
-	// durable are the directories whose names this process has synced up to root: of a directory that was there
-	// before, nobody knows whether the process that made it came to its sync.
+	// durable are the directories whose names this process has synced up to root: of a directory
+	// that was there before, nobody knows whether the process that made it came to its sync.
 	durable map[string]bool
 }
 
@@ -38,14 +39,15 @@ const (
 	tempSuffix = ".tmp"
 	// durableMax bounds the memory of synced directories; past it, it starts anew.
 	durableMax = 10_000
-	// strayAge is the age from which a temporary file is taken for one that a crash left behind. A put takes
-	// seconds. Nothing rests on the guess: should the writer be alive after all, its link finds no file, its put
-	// fails without effect and is sent again.
+	// strayAge is the age from which a temporary file is taken for one that a crash left behind. A
+	// put takes seconds. Nothing rests on the guess: should the writer be alive after all, its link
+	// finds no file, its put fails without effect and is sent again.
 	strayAge = time.Hour
 )
 
-// OpenDir opens the store at root, which it makes if need be. It removes temporary files that crashed puts left
-// behind, and tries whether the file system has hard links that never replace a file.
+// OpenDir opens the store at root, which it makes if need be. It removes temporary files that
+// crashed puts left behind, and tries whether the file system has hard links that never replace a
+// file.
 func OpenDir(ctx context.Context, fsys disk.FS, root string) (*Dir, error) {
 	return openDir(ctx, fsys, root, time.Now())
 }
@@ -69,8 +71,8 @@ func openDir(ctx context.Context, fsys disk.FS, root string, now time.Time) (*Di
 	return d, nil
 }
 
-// sweep removes what crashed puts left behind: files with a temporary's name that are old enough. Anything else in
-// the folder is left alone.
+// sweep removes what crashed puts left behind: files with a temporary's name that are old enough.
+// Anything else in the folder is left alone.
 func (d *Dir) sweep(ctx context.Context, now time.Time) error {
 	entries, err := d.fs.ReadDir(filepath.Join(d.root, tempDir))
 	if err != nil {
@@ -114,8 +116,8 @@ func isTemp(name string) bool {
 	return ok1 && ok2 && len(middle) == 32 && err == nil
 }
 
-// probe links a file to a name twice: the first must work and the second must be refused. A store that replaced
-// objects would lose acknowledged writes, so it is better not to start.
+// probe links a file to a name twice: the first must work and the second must be refused. A store
+// that replaced objects would lose acknowledged writes, so it is better not to start.
 func (d *Dir) probe() error {
 	first, second := d.tempName(), d.tempName()
 	f, err := d.fs.Create(first)
@@ -182,7 +184,8 @@ func (d *Dir) link(ctx context.Context, path string, body Body) error {
 			return err
 		}
 		if info.Size() != body.Size {
-			return fmt.Errorf("%s has %d bytes, not %d: %w", body.Path, info.Size(), body.Size, ErrBody)
+			return fmt.Errorf("%s has %d bytes, not %d: %w",
+				body.Path, info.Size(), body.Size, ErrBody)
 		}
 		if err := d.fs.Link(body.Path, path); !cannotLink(err) {
 			return err
@@ -196,11 +199,13 @@ func (d *Dir) link(ctx context.Context, path string, body Body) error {
 	return d.fs.Link(temp, path)
 }
 
-// sameFS compares file systems; one whose type cannot be compared is another one, and its files are copied.
+// sameFS compares file systems; one whose type cannot be compared is another one, and its files are
+// copied.
 func sameFS(a, b disk.FS) bool { return reflect.TypeOf(a).Comparable() && a == b }
 
-// cannotLink says whether a local file cannot be linked into the store, so that it must be copied: it is on another
-// file system, belongs to somebody else (fs.protected_hardlinks), or has too many links.
+// cannotLink says whether a local file cannot be linked into the store, so that it must be copied:
+// it is on another file system, belongs to somebody else (fs.protected_hardlinks), or has too many
+// links.
 func cannotLink(err error) bool {
 	for _, reason := range []error{syscall.EXDEV, syscall.EPERM, syscall.EACCES, syscall.EMLINK,
 		syscall.ENOTSUP, errors.ErrUnsupported} {
@@ -230,14 +235,14 @@ func (d *Dir) compare(ctx context.Context, path string, body Body) error {
 	}
 	defer f.Close()
 	if size != body.Size {
-		return fmt.Errorf("%w: %d bytes are there, %d were to be put", ErrDifferent, size, body.Size)
+		return fmt.Errorf("%w: %d bytes are there, not %d", ErrDifferent, size, body.Size)
 	}
 	sum := crc32.New(castagnoli)
 	if _, err := io.Copy(sum, readerWithContext{ctx, Sized(f, size)}); err != nil {
 		return err
 	}
 	if got := sum.Sum32(); got != body.CRC {
-		return fmt.Errorf("%w: checksum %08x is there, %08x was to be put", ErrDifferent, got, body.CRC)
+		return fmt.Errorf("%w: checksum %08x is there, not %08x", ErrDifferent, got, body.CRC)
 	}
 	return nil
 }
@@ -254,7 +259,8 @@ func (r readerWithContext) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// makeDurable makes dir and makes sure, once in the life of the process, that its name and those above it are synced.
+// makeDurable makes dir and makes sure, once in the life of the process, that its name and those
+// above it are synced.
 func (d *Dir) makeDurable(dir string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -60,8 +60,9 @@ func content(t *testing.T, s Store, key string) (string, bool) {
 	return string(data), true
 }
 
-// TestI2_APutSurvivesACrashAfterAnyOperation runs a put, crashes after each of its operations in turn, and looks at
-// what is left: after nil the object is there, and never in part. The put sent again then works.
+// TestI2_APutSurvivesACrashAfterAnyOperation runs a put, crashes after each of its operations in
+// turn, and looks at what is left: after nil the object is there, and never in part. The put sent
+// again then works.
 func TestI2_APutSurvivesACrashAfterAnyOperation(t *testing.T) {
 	for name := range bodies(nil) {
 		for torn := range uint64(8) {
@@ -148,8 +149,8 @@ func TestI2_AFailedSyncIsNeverAnAnswerOfNil(t *testing.T) {
 	}
 }
 
-// TestI2_FoldersOfACrashedProcessAreSynced: a folder that is there need not be durable; who made it may have died
-// before its sync.
+// TestI2_FoldersOfACrashedProcessAreSynced: a folder that is there need not be durable; who made it
+// may have died before its sync.
 func TestI2_FoldersOfACrashedProcessAreSynced(t *testing.T) {
 	for name := range bodies(nil) {
 		m := newDisk(t)
@@ -232,7 +233,8 @@ func TestAFileOfAnotherLengthIsRefused(t *testing.T) {
 	}
 }
 
-// TestI9_OnlyOldFilesOfOurOwnAreSwept: what another process is writing, and what is not ours, stays.
+// TestI9_OnlyOldFilesOfOurOwnAreSwept: what another process is writing, and what is not ours,
+// stays.
 func TestI9_OnlyOldFilesOfOurOwnAreSwept(t *testing.T) {
 	m := newDisk(t)
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)

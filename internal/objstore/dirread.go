@@ -15,7 +15,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/disk"
 )
 
-// find says whether there is an object at path. A directory is none, and neither is what lies below an object.
+// find says whether there is an object at path. A directory is none, and neither is what lies below
+// an object.
 func (d *Dir) find(path string) (fs.FileInfo, error) {
 	info, err := d.fs.Stat(path)
 	switch {
@@ -89,8 +90,8 @@ type lister struct {
 	yield  func(Info, error) bool
 }
 
-// walk yields what is in the directory dir (a key with a slash at its end, or ""). It returns false when the
-// receiver has had enough.
+// walk yields what is in the directory dir (a key with a slash at its end, or ""). It returns false
+// when the receiver has had enough.
 func (l *lister) walk(dir string) (more bool, err error) {
 	if err := l.ctx.Err(); err != nil {
 		return false, err
@@ -103,7 +104,9 @@ func (l *lister) walk(dir string) (more bool, err error) {
 		return false, err
 	}
 	// As keys: a directory is followed by a slash, so that "a-b" comes before "a/c".
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(sortKey(a), sortKey(b)) })
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int {
+		return strings.Compare(sortKey(a), sortKey(b))
+	})
 	for _, e := range entries {
 		key := dir + sortKey(e)
 		if e.Name()[0] == '.' || !l.below(key) {

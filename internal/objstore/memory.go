@@ -85,7 +85,8 @@ func (m *Memory) List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 				yield(Info{}, fmt.Errorf("list %s: %w", prefix, err))
 				return
 			}
-			if strings.HasPrefix(key, prefix) && !yield(Info{Key: key, Size: int64(len(objects[key]))}, nil) {
+			info := Info{Key: key, Size: int64(len(objects[key]))}
+			if strings.HasPrefix(key, prefix) && !yield(info, nil) {
 				return
 			}
 		}

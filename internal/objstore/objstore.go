@@ -1,12 +1,13 @@
-// Package objstore keeps immutable objects under keys: segments, whole or not at all. An object is put once and never
-// changed, so that everybody who reads a key reads the same bytes.
+// Package objstore keeps immutable objects under keys: segments, whole or not at all. An object is
+// put once and never changed, so that everybody who reads a key reads the same bytes.
 //
-// `dir:PATH` is a directory, for one machine or a shared file system; `mem:` is for tests; S3 comes as one more
-// implementation of Store. All of them run the suite in objstoretest. The package does not delete: trimming is the
-// business of whoever knows what is unreferenced, and is not built yet.
+// `dir:PATH` is a directory, for one machine or a shared file system; `mem:` is for tests; S3 comes
+// as one more implementation of Store. All of them run the suite in objstoretest. The package does
+// not delete: trimming is the business of whoever knows what is unreferenced, and is not built yet.
 package objstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,11 +22,11 @@ import (
 )
 
 var (
-	// ErrNotFound says that no object has this key. After a Put whose outcome is unknown it proves nothing for
-	// later: such a put may still land.
+	// ErrNotFound says that no object has this key. After a Put whose outcome is unknown it proves
+	// nothing for later: such a put may still land.
 	ErrNotFound = errors.New("object not found")
-	// ErrDifferent says that the key is taken by other bytes. One of the two writers is broken or a segment's name
-	// was used twice: it is corruption, never a reason to try again.
+	// ErrDifferent says that the key is taken by other bytes. One of the two writers is broken or a
+	// segment's name was used twice: it is corruption, never a reason to try again.
 	ErrDifferent = errors.New("object exists with other content")
 	// ErrBody says that the body is not what its Size and CRC say. Nothing was stored.
 	ErrBody = errors.New("body differs from its size and checksum")
@@ -35,17 +36,18 @@ var (
 
 // Store is an object store. Its methods may be called from many goroutines.
 type Store interface {
-	// Put stores an object unless its key is taken. nil means that the object is durable, with exactly these bytes,
-	// whoever put it. ErrDifferent, ErrBody and ErrKey are final. Any other error, and the end of ctx, leave the
-	// outcome unknown: the object may be there, or come to be there later. Then the same Put may be sent again.
+	// Put stores an object unless its key is taken. nil means that the object is durable, with
+	// exactly these bytes, whoever put it. ErrDifferent, ErrBody and ErrKey are final. Any other
+	// error, and the end of ctx, leave the outcome unknown: the object may be there, or come to be
+	// there later. Then the same Put may be sent again.
 	Put(ctx context.Context, key string, body Body) error
-	// Get opens an object and tells its size. The reader ends with io.ErrUnexpectedEOF, never with io.EOF, if it
-	// could not deliver that many bytes. Close it.
+	// Get opens an object and tells its size. The reader ends with io.ErrUnexpectedEOF, never with
+	// io.EOF, if it could not deliver that many bytes. Close it.
 	Get(ctx context.Context, key string) (io.ReadCloser, int64, error)
 	// Stat tells whether there is an object, without reading it.
 	Stat(ctx context.Context, key string) (Info, error)
-	// List yields the objects whose keys begin with prefix, sorted by key as bytes. An error ends it. An object that
-	// is put meanwhile may be there or not.
+	// List yields the objects whose keys begin with prefix, sorted by key as bytes. An error ends
+	// it. An object that is put meanwhile may be there or not.
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 }
 
@@ -57,20 +59,22 @@ type Info struct {
 
 // Body is what is to be stored: a local file, or a reader.
 type Body struct {
-	// Path is a file of FS with exactly these bytes. It is complete, synced, and never changed any more, because a
-	// store may link it instead of copying it.
+	// Path is a file of FS with exactly these bytes. It is complete, synced, and never changed any
+	// more, because a store may link it instead of copying it.
 	Path string
 	FS   disk.FS // nil: disk.OS
-	// Reader is used where Path is empty. It is read from its start, perhaps more than once, and not after Put.
+	// Reader is used where Path is empty. It is read from its start, perhaps more than once, and
+	// not after Put.
 	Reader io.ReadSeeker
 
 	Size int64
 	CRC  uint32 // CRC-32C (Castagnoli)
 }
 
-// Bytes is a body in memory.
+// Bytes is a body in memory, a copy of b.
 func Bytes(b []byte) Body {
-	return Body{Reader: strings.NewReader(string(b)), Size: int64(len(b)), CRC: crc32.Checksum(b, castagnoli)}
+	r := bytes.NewReader(bytes.Clone(b))
+	return Body{Reader: r, Size: int64(len(b)), CRC: crc32.Checksum(b, castagnoli)}
 }
 
 // File is the body of a synced local file that is not changed any more.
@@ -103,7 +107,8 @@ func (b Body) Open() (io.ReadCloser, error) {
 	return nil, fmt.Errorf("neither path nor reader: %w", ErrBody)
 }
 
-// copyTo writes the body to w and checks that it is what it says. It stops soon after the end of ctx.
+// copyTo writes the body to w and checks that it is what it says. It stops soon after the end of
+// ctx.
 func (b Body) copyTo(ctx context.Context, w io.Writer) error {
 	r, err := b.Open()
 	if err != nil {
@@ -111,7 +116,7 @@ func (b Body) copyTo(ctx context.Context, w io.Writer) error {
 	}
 	defer r.Close()
 	n, crc := int64(0), uint32(0)
-	buf := make([]byte, min(b.Size+1, 256<<10)) // one more than Size, to see a body that is too long
+	buf := make([]byte, min(b.Size+1, 256<<10)) // one more than Size, to see one that is too long
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -132,7 +137,8 @@ func (b Body) copyTo(ctx context.Context, w io.Writer) error {
 		}
 	}
 	if n != b.Size || crc != b.CRC {
-		return fmt.Errorf("%d bytes with checksum %08x, not %d with %08x: %w", n, crc, b.Size, b.CRC, ErrBody)
+		return fmt.Errorf("%d bytes with checksum %08x, not %d with %08x: %w",
+			n, crc, b.Size, b.CRC, ErrBody)
 	}
 	return nil
 }
@@ -140,9 +146,9 @@ func (b Body) copyTo(ctx context.Context, w io.Writer) error {
 // KeyBytesMax bounds a key, as S3 does.
 const KeyBytesMax = 1024
 
-// CheckKey says why key cannot be an object's key, or nil. A key is parts with slashes between them; a part has 1 to
-// 255 bytes of UTF-8 without control characters and backslashes, and does not begin with a dot: such names are the
-// store's own.
+// CheckKey says why key cannot be an object's key, or nil. A key is parts with slashes between
+// them; a part has 1 to 255 bytes of UTF-8 without control characters and backslashes, and does not
+// begin with a dot: such names are the store's own.
 func CheckKey(key string) error {
 	if len(key) > KeyBytesMax || !utf8.ValidString(key) || strings.ContainsRune(key, '\\') ||
 		strings.IndexFunc(key, unicode.IsControl) >= 0 {
@@ -165,13 +171,15 @@ func Open(ctx context.Context, spec string) (Store, error) {
 	case ok && kind == "mem" && rest == "":
 		return NewMemory(), nil
 	case ok && kind == "s3":
-		return nil, fmt.Errorf("object store %q: s3: is not built into this version yet; use dir:PATH", spec)
+		return nil, fmt.Errorf("object store %q: s3: is not built into this version yet; "+
+			"use dir:PATH", spec)
 	}
 	return nil, fmt.Errorf("object store %q: want dir:PATH or mem:", spec)
 }
 
-// Sized makes r deliver exactly size bytes: if it ends before, the reader's error is io.ErrUnexpectedEOF. Every
-// implementation's Get returns one, so that a short body never looks like a whole object.
+// Sized makes r deliver exactly size bytes: if it ends before, the reader's error is
+// io.ErrUnexpectedEOF. Every implementation's Get returns one, so that a short body never looks
+// like a whole object.
 func Sized(r io.ReadCloser, size int64) io.ReadCloser { return &sized{r: r, left: size} }
 
 type sized struct {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// BenchmarkAppend is what a primary does with a group of 10,000 rows of 45 bytes, its check included.
+// BenchmarkAppend is what a primary does with a group of 10,000 rows of 45 bytes, its check
+// included.
 func BenchmarkAppend(b *testing.B) {
 	h := testHeaders(b)[0]
 	frame := AppendGroup(nil, &h, make([]byte, 450_000))

@@ -2,10 +2,10 @@ package segment
 
 import "math/bits"
 
-// The CRC of two pieces put together follows from the CRCs of the pieces and the length of the second. The method is
-// zlib's crc32_combine (Mark Adler): shifting a CRC by n zero bytes is a multiplication by x^(8n) modulo the
-// polynomial, here Castagnoli's, bits reflected. So the whole file's CRC costs a few hundred nanoseconds a group,
-// whatever its size.
+// The CRC of two pieces put together follows from the CRCs of the pieces and the length of the
+// second. The method is zlib's crc32_combine (Mark Adler): shifting a CRC by n zero bytes is a
+// multiplication by x^(8n) modulo the polynomial, here Castagnoli's, bits reflected. So the whole
+// file's CRC costs a few hundred nanoseconds a group, whatever its size.
 
 const castagnoliReflected = 0x82f63b78
 
@@ -30,7 +30,8 @@ func multiply(a, b uint32) (product uint32) {
 	return product
 }
 
-// combineCRC is the CRC of a piece with CRC first, followed by a piece of `length` bytes with CRC second.
+// combineCRC is the CRC of a piece with CRC first, followed by a piece of `length` bytes with CRC
+// second.
 func combineCRC(first, second, length uint32) uint32 {
 	shift := uint32(1 << 31) // x^0
 	for n, k := length, 3; n != 0; k++ {

@@ -20,7 +20,8 @@ func recovered(data []byte) (api.SegmentID, []Entry, int64, error) {
 
 func typed(err error) bool { return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewerFormat) }
 
-// whole returns the groups of data that end within its first n bytes, and where the last of them ends.
+// whole returns the groups of data that end within its first n bytes, and where the last of them
+// ends.
 func whole(t *testing.T, data []byte, n int) (entries []Entry, end int64) {
 	t.Helper()
 	r, err := open(data)
@@ -91,7 +92,8 @@ func TestI2_AnyFlippedBitIsSeen(t *testing.T) {
 	}
 }
 
-// refit sets the checksums right after a change, as a program with a bug (or of a later version) would.
+// refit sets the checksums right after a change, as a program with a bug (or of a later version)
+// would.
 func refit(data []byte, frame Entry) []byte {
 	binary.LittleEndian.PutUint32(data[headerCRCAt:], CRC(data[:headerCRCAt]))
 	body := data[frame.Offset:frame.end()]
@@ -125,49 +127,71 @@ func TestCorruption(t *testing.T) {
 		groups  int    // that Recover finds
 		recover error
 	}{
-		{"an empty file", func(b []byte) []byte { return nil },
+		{"an empty file",
+			func(b []byte) []byte { return nil },
 			ErrCorrupt, "header at byte 0: cut short", 0, ErrCorrupt},
-		{"a file of zeros", func(b []byte) []byte { return make([]byte, len(b)) },
+		{"a file of zeros",
+			func(b []byte) []byte { return make([]byte, len(b)) },
 			ErrCorrupt, "header at byte 0: magic", 0, ErrCorrupt},
-		{"a header of a later version", func(b []byte) []byte { b[headerFormatAt] = 2; return refit(b, group) },
+		{"a header of a later version",
+			func(b []byte) []byte { b[headerFormatAt] = 2; return refit(b, group) },
 			ErrNewerFormat, "format version 2", 0, ErrNewerFormat},
-		{"a header with an impossible node", func(b []byte) []byte { b[headerNodeAt] = 'P'; return refit(b, group) },
+		{"a header with an impossible node",
+			func(b []byte) []byte { b[headerNodeAt] = 'P'; return refit(b, group) },
 			ErrCorrupt, "node id", 0, ErrCorrupt},
-		{"a header with a node that is too long", func(b []byte) []byte { b[headerNodeLenAt] = 64; return refit(b, group) },
+		{"a header with a node that is too long",
+			func(b []byte) []byte { b[headerNodeLenAt] = 64; return refit(b, group) },
 			ErrCorrupt, "node id of 64 bytes", 0, ErrCorrupt},
-		{"a header with rubbish behind the node", func(b []byte) []byte { b[headerNodeAt+60] = 1; return refit(b, group) },
+		{"a header with rubbish behind the node",
+			func(b []byte) []byte { b[headerNodeAt+60] = 1; return refit(b, group) },
 			ErrCorrupt, "not zero", 0, ErrCorrupt},
-		{"a header and nothing else", func(b []byte) []byte { return b[:headerSize] },
+		{"a header and nothing else",
+			func(b []byte) []byte { return b[:headerSize] },
 			ErrCorrupt, "footer at byte 96: cut short", 0, nil},
-		{"a group of a later version", func(b []byte) []byte { b[first+framePrefix] = 2; return refit(b, group) },
+		{"a group of a later version",
+			func(b []byte) []byte { b[first+framePrefix] = 2; return refit(b, group) },
 			ErrNewerFormat, "version 2", 0, ErrNewerFormat},
-		{"a group whose header is longer than it", func(b []byte) []byte { put32(b[first+9:], 1<<31); return refit(b, group) },
+		{"a group whose header is longer than it",
+			func(b []byte) []byte { put32(b[first+9:], 1<<31); return refit(b, group) },
 			ErrCorrupt, "does not fit", 0, ErrCorrupt},
-		{"a group whose header says nothing sensible", func(b []byte) []byte { b[first+frameHeaderAt] = 0xff; return refit(b, group) },
+		{"a group whose header says nothing sensible",
+			func(b []byte) []byte { b[first+frameHeaderAt] = 0xff; return refit(b, group) },
 			ErrCorrupt, "group header", 0, ErrCorrupt},
-		{"a group with a bad checksum", func(b []byte) []byte { b[footer-1] ^= 1; return b },
+		{"a group with a bad checksum",
+			func(b []byte) []byte { b[footer-1] ^= 1; return b },
 			ErrCorrupt, "group at byte 96: checksum", 0, nil},
-		{"a group whose length is too long", func(b []byte) []byte { put32(b[first:], 1<<32-1); return b },
+		{"a group whose length is too long",
+			func(b []byte) []byte { put32(b[first:], 1<<32-1); return b },
 			ErrCorrupt, "group at byte 96: length says", 0, nil},
-		{"a group of length zero", func(b []byte) []byte { put32(b[first:], 0); return b },
+		{"a group of length zero",
+			func(b []byte) []byte { put32(b[first:], 0); return b },
 			ErrCorrupt, "group at byte 96: length says", 0, nil},
-		{"a footer with a bad checksum", func(b []byte) []byte { b[footer+4] ^= 1; return b },
+		{"a footer with a bad checksum",
+			func(b []byte) []byte { b[footer+4] ^= 1; return b },
 			ErrCorrupt, "footer at byte", 1, nil},
-		{"a footer that counts more groups than it has", func(b []byte) []byte { put32(b[footer+4:], 1<<30); return footerCRC(b) },
+		{"a footer that counts more groups than it has",
+			func(b []byte) []byte { put32(b[footer+4:], 1<<30); return footerCRC(b) },
 			ErrCorrupt, "cannot index", 1, nil},
-		{"a footer that points elsewhere", func(b []byte) []byte { b[footer+footerHead]++; return footerCRC(b) },
+		{"a footer that points elsewhere",
+			func(b []byte) []byte { b[footer+footerHead]++; return footerCRC(b) },
 			ErrCorrupt, "group 0 has", 1, nil},
-		{"a footer with another group's checksum", func(b []byte) []byte { b[footer+footerHead+12]++; return footerCRC(b) },
+		{"a footer with another group's checksum",
+			func(b []byte) []byte { b[footer+footerHead+12]++; return footerCRC(b) },
 			ErrCorrupt, "the index", 1, nil},
-		{"a footer with a longer group", func(b []byte) []byte { b[footer+footerHead+8]++; return footerCRC(b) },
+		{"a footer with a longer group",
+			func(b []byte) []byte { b[footer+footerHead+8]++; return footerCRC(b) },
 			ErrCorrupt, "groups end at", 1, nil},
-		{"a footer length that reaches into the header", func(b []byte) []byte { put32(b[len(b)-12:], uint32(len(b)-10)); return b },
+		{"a footer length that reaches into the header",
+			func(b []byte) []byte { put32(b[len(b)-12:], uint32(len(b)-10)); return b },
 			ErrCorrupt, "impossible", 1, nil},
-		{"a footer length of nothing", func(b []byte) []byte { put32(b[len(b)-12:], 0); return b },
+		{"a footer length of nothing",
+			func(b []byte) []byte { put32(b[len(b)-12:], 0); return b },
 			ErrCorrupt, "impossible", 1, nil},
-		{"a byte behind the footer", func(b []byte) []byte { return append(b, 0) },
+		{"a byte behind the footer",
+			func(b []byte) []byte { return append(b, 0) },
 			ErrCorrupt, "the last bytes are not", 1, nil},
-		{"zeros behind the last whole group", func(b []byte) []byte { clear(b[footer:]); return append(b, make([]byte, 5000)...) },
+		{"zeros behind the last whole group",
+			func(b []byte) []byte { clear(b[footer:]); return append(b, make([]byte, 5000)...) },
 			ErrCorrupt, "the last bytes are not", 1, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -8,8 +8,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Dump writes a segment of size bytes in a form for people: the header, every group, every write. A segment that is
-// damaged is printed as far as it goes, and the error says what is wrong with the rest.
+// Dump writes a segment of size bytes in a form for people: the header, every group, every write. A
+// segment that is damaged is printed as far as it goes, and the error says what is wrong with the
+// rest.
 func Dump(w io.Writer, r io.ReaderAt, size int64) error {
 	out := bufio.NewWriter(w)
 	id, entries, valid, err := Recover(r, size)
@@ -48,7 +49,8 @@ func dumpGroup(w io.Writer, r io.ReaderAt, i int, e Entry) error {
 	fmt.Fprintf(w, "group %d  offset %d  length %d  crc %08x\n", i, e.Offset, e.Length, e.CRC)
 	fmt.Fprintf(w, "  table %q  fingerprint %s  durability %s  identity %s\n",
 		h.Table, h.Fingerprint, h.Durability, identity(h.ID, ""))
-	fmt.Fprintf(w, "  %d writes  %d rows  %d bytes of Arrow\n", len(h.Writes), h.Rows(), len(g.Arrow))
+	fmt.Fprintf(w, "  %d writes  %d rows  %d bytes of Arrow\n",
+		len(h.Writes), h.Rows(), len(g.Arrow))
 	for n := range h.Writes {
 		write := &h.Writes[n]
 		expected := "-"
@@ -64,7 +66,8 @@ func dumpGroup(w io.Writer, r io.ReaderAt, i int, e Entry) error {
 func identity(p api.ProducerSeq, key string) string {
 	switch {
 	case !p.None():
-		return fmt.Sprintf("%s epoch %d sequence %d settled %d", p.Producer, p.Epoch, p.Sequence, p.Settled)
+		return fmt.Sprintf("%s epoch %d sequence %d settled %d",
+			p.Producer, p.Epoch, p.Sequence, p.Settled)
 	case key != "":
 		return fmt.Sprintf("key %q", key)
 	}

@@ -16,7 +16,8 @@ func seeds(f *testing.F) {
 	}
 }
 
-// FuzzOpen: bytes are refused with a typed error, or they are a segment that Recover and a Writer agree with.
+// FuzzOpen: bytes are refused with a typed error, or they are a segment that Recover and a Writer
+// agree with.
 func FuzzOpen(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -49,7 +50,8 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// FuzzRecover: what is recovered is sound and contiguous, and cutting the file there recovers the same.
+// FuzzRecover: what is recovered is sound and contiguous, and cutting the file there recovers the
+// same.
 func FuzzRecover(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -77,7 +79,8 @@ func FuzzRecover(f *testing.F) {
 	})
 }
 
-// FuzzParseGroup: bytes are refused with a typed error, or their header survives being encoded again.
+// FuzzParseGroup: bytes are refused with a typed error, or their header survives being encoded
+// again.
 func FuzzParseGroup(f *testing.F) {
 	for i, h := range testHeaders(f) {
 		f.Add(AppendGroup(nil, &h, numbered(i)))

@@ -13,8 +13,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// -rewrite makes golden files that are missing. It never touches one that is there: a golden file of a released
-// version is what lies in people's object stores, and every later version must read it.
+// -rewrite makes golden files that are missing. It never touches one that is there: a golden file
+// of a released version is what lies in people's object stores, and every later version must read
+// it.
 var rewrite = flag.Bool("rewrite", false, "make missing golden files, rewrite expected dumps")
 
 type golden struct {
@@ -54,7 +55,8 @@ func (g golden) read(t testing.TB) []byte {
 	return data
 }
 
-// TestFormat1IsWrittenAsReleased: what this program writes is, byte for byte, what the first release wrote.
+// TestFormat1IsWrittenAsReleased: what this program writes is, byte for byte, what the first
+// release wrote.
 func TestFormat1IsWrittenAsReleased(t *testing.T) {
 	for _, g := range goldens(t) {
 		want := g.read(t)

@@ -16,8 +16,8 @@ type Group struct {
 	CRC         uint32 // as it stands in the frame
 }
 
-// BeginGroup appends the beginning of a frame to dst: everything in front of the Arrow stream. The caller appends
-// the stream to buf, and calls FinishGroup with the same mark.
+// BeginGroup appends the beginning of a frame to dst: everything in front of the Arrow stream. The
+// caller appends the stream to buf, and calls FinishGroup with the same mark.
 func BeginGroup(dst []byte, h *api.GroupHeader) (buf []byte, mark int) {
 	mark = len(dst)
 	buf = append(dst, make([]byte, frameHeaderAt)...)
@@ -27,8 +27,8 @@ func BeginGroup(dst []byte, h *api.GroupHeader) (buf []byte, mark int) {
 	return buf, mark
 }
 
-// FinishGroup closes the frame that BeginGroup began at mark and that reaches to the end of buf: it fills in length
-// and CRC. It returns buf. The frame must not be longer than FrameBytesMax.
+// FinishGroup closes the frame that BeginGroup began at mark and that reaches to the end of buf: it
+// fills in length and CRC. It returns buf. The frame must not be longer than FrameBytesMax.
 func FinishGroup(buf []byte, mark int) []byte {
 	rest := buf[mark+framePrefix:]
 	binary.LittleEndian.PutUint32(buf[mark:], uint32(len(rest)))
@@ -42,8 +42,8 @@ func AppendGroup(dst []byte, h *api.GroupHeader, arrow []byte) []byte {
 	return FinishGroup(append(buf, arrow...), mark)
 }
 
-// ParseGroup checks a frame (its length, CRC, version and group header) and takes it apart. Errors are a
-// CorruptError, whose offset counts from the frame's start, or ErrNewerFormat.
+// ParseGroup checks a frame (its length, CRC, version and group header) and takes it apart. Errors
+// are a CorruptError, whose offset counts from the frame's start, or ErrNewerFormat.
 func ParseGroup(frame []byte) (Group, error) {
 	e, err := frameEntry(frame, 0)
 	if err != nil {
@@ -55,21 +55,24 @@ func ParseGroup(frame []byte) (Group, error) {
 	return parseChecked(frame, 0, e)
 }
 
-// frameEntry reads the prefix of a frame that stands at offset in a file. The CRC is not compared yet.
+// frameEntry reads the prefix of a frame that stands at offset in a file. The CRC is not compared
+// yet.
 func frameEntry(frame []byte, offset uint64) (Entry, error) {
 	if len(frame) < frameMin {
-		return Entry{}, corrupt("group", int64(offset), "%d bytes are too few for a group", len(frame))
+		return Entry{}, corrupt("group", int64(offset), "%d bytes are too few", len(frame))
 	}
 	if len(frame) > FrameBytesMax {
-		return Entry{}, corrupt("group", int64(offset), "%d bytes are more than a group can have", len(frame))
+		return Entry{}, corrupt("group", int64(offset), "%d bytes are too many", len(frame))
 	}
-	if n := binary.LittleEndian.Uint32(frame); int64(n) != int64(len(frame)-framePrefix) {
-		return Entry{}, corrupt("group", int64(offset), "length says %d bytes, there are %d", n, len(frame)-framePrefix)
+	rest := len(frame) - framePrefix
+	if n := binary.LittleEndian.Uint32(frame); int64(n) != int64(rest) {
+		return Entry{}, corrupt("group", int64(offset), "length says %d bytes, there are %d", n, rest)
 	}
 	return Entry{Offset: offset, Length: uint32(len(frame)), CRC: FrameCRC(frame)}, nil
 }
 
-// FrameCRC is the CRC-32C that stands in the prefix of a frame; it is not compared with the frame's bytes.
+// FrameCRC is the CRC-32C that stands in the prefix of a frame; it is not compared with the frame's
+// bytes.
 func FrameCRC(frame []byte) uint32 { return binary.LittleEndian.Uint32(frame[4:]) }
 
 // parseChecked takes apart a frame whose length and CRC are known to be right.
@@ -79,7 +82,7 @@ func parseChecked(frame []byte, offset uint64, e Entry) (Group, error) {
 	}
 	n := binary.LittleEndian.Uint32(frame[framePrefix+1:])
 	if int64(n) > int64(len(frame)-frameHeaderAt) {
-		return Group{}, corrupt("group", int64(offset), "header of %d bytes does not fit into it", n)
+		return Group{}, corrupt("group", int64(offset), "header of %d bytes does not fit", n)
 	}
 	end := frameHeaderAt + int(n)
 	g := Group{

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestThePageShowsTheGoldenFile compares the worked example of docs/formats/segment.md with the file it explains.
+// TestThePageShowsTheGoldenFile compares the worked example of docs/formats/segment.md with the
+// file it explains.
 func TestThePageShowsTheGoldenFile(t *testing.T) {
 	page, err := os.ReadFile("../../docs/formats/segment.md")
 	if err != nil {

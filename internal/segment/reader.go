@@ -10,7 +10,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Reader reads a whole segment. Its methods may be called from many goroutines if the underlying reader's can.
+// Reader reads a whole segment. Its methods may be called from many goroutines if the underlying
+// reader's can.
 type Reader struct {
 	r       io.ReaderAt
 	size    int64
@@ -18,8 +19,9 @@ type Reader struct {
 	entries []Entry
 }
 
-// Open reads header and footer of a segment of size bytes and checks both; the groups are checked when they are
-// read, or all at once by Verify. A file without its footer is a CorruptError here: see Recover.
+// Open reads header and footer of a segment of size bytes and checks both; the groups are checked
+// when they are read, or all at once by Verify. A file without its footer is a CorruptError here:
+// see Recover.
 func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	id, err := readHeader(r, size)
 	if err != nil {
@@ -33,7 +35,7 @@ func Open(r io.ReaderAt, size int64) (*Reader, error) {
 		return nil, err
 	}
 	if string(tail[8:]) != endMagic {
-		return nil, corrupt("footer", size-footerTail, "cut short: the last bytes are not %q", endMagic)
+		return nil, corrupt("footer", size-footerTail, "the last bytes are not %q", endMagic)
 	}
 	length := int64(binary.LittleEndian.Uint32(tail[4:]))
 	if length < footerSize(0) || length > size-headerSize {
@@ -66,8 +68,8 @@ func (r *Reader) Group(i int) (Group, error) {
 	return parseChecked(frame, e.Offset, e)
 }
 
-// Verify reads the whole file once and checks every group. Only a segment that passed it is worth uploading. The
-// summary is what storing it takes.
+// Verify reads the whole file once and checks every group. Only a segment that passed it is worth
+// uploading. The summary is what storing it takes.
 func (r *Reader) Verify() (Summary, error) {
 	crc, end := uint32(0), int64(headerSize)
 	head := make([]byte, headerSize)
@@ -98,8 +100,8 @@ func (r *Reader) Verify() (Summary, error) {
 	return Summary{Length: r.size, CRC: crc, Groups: len(r.entries)}, nil
 }
 
-// ReadGroup reads one group's frame from where a commit record or an index says it is, and checks it against that
-// record: length, and CRC of the bytes. ParseGroup takes the frame apart.
+// ReadGroup reads one group's frame from where a commit record or an index says it is, and checks
+// it against that record: length, and CRC of the bytes. ParseGroup takes the frame apart.
 func ReadGroup(r io.ReaderAt, offset uint64, length, crc uint32) (frame []byte, err error) {
 	if length < frameMin || length > FrameBytesMax || offset > 1<<62 {
 		return nil, corrupt("group", int64(offset), "a length of %d bytes is impossible", length)
@@ -113,17 +115,19 @@ func ReadGroup(r io.ReaderAt, offset uint64, length, crc uint32) (frame []byte, 
 		return nil, err
 	}
 	if got := CRC(frame[framePrefix:]); e.CRC != crc || got != crc {
-		return nil, corrupt("group", int64(offset), "checksum is %08x, the frame says %08x, the index %08x",
-			got, e.CRC, crc)
+		return nil, corrupt("group", int64(offset),
+			"checksum is %08x, the frame says %08x, the index %08x", got, e.CRC, crc)
 	}
 	return frame, nil
 }
 
-// Recover reads what a crash left of a segment: the longest prefix of whole, sound groups. validBytes is where it
-// ends; a footer is not part of it. A torn tail is no error. Errors are a CorruptError if even the header is not
-// there, or if a group with a good checksum cannot be read; ErrNewerFormat; and what the reader r returns. With an
-// error, the entries are those before it.
-func Recover(r io.ReaderAt, size int64) (id api.SegmentID, entries []Entry, validBytes int64, err error) {
+// Recover reads what a crash left of a segment: the longest prefix of whole, sound groups.
+// validBytes is where it ends; a footer is not part of it. A torn tail is no error. Errors are a
+// CorruptError if even the header is not there, or if a group with a good checksum cannot be read;
+// ErrNewerFormat; and what the reader r returns. With an error, the entries are those before it.
+func Recover(r io.ReaderAt, size int64) (
+	id api.SegmentID, entries []Entry, validBytes int64, err error,
+) {
 	if id, err = readHeader(r, size); err != nil {
 		return id, nil, 0, err
 	}
@@ -173,7 +177,8 @@ func readHeader(r io.ReaderAt, size int64) (api.SegmentID, error) {
 	return parseHeader(head)
 }
 
-// readFull reads all of b at offset. An end of file inside it means that the file is shorter than was said.
+// readFull reads all of b at offset. An end of file inside it means that the file is shorter than
+// was said.
 func readFull(r io.ReaderAt, b []byte, offset int64, what string) error {
 	n, err := r.ReadAt(b, offset)
 	switch {

@@ -19,9 +19,10 @@ type Summary struct {
 	Groups int
 }
 
-// Writer writes one segment: the header, frames, the footer. It gathers small frames into larger writes, so what was
-// appended is in the file only after Finish; what a torn file holds was never promised to anybody. It syncs nothing:
-// the caller has the file. Not safe for concurrent use. After an error every call returns it.
+// Writer writes one segment: the header, frames, the footer. It gathers small frames into larger
+// writes, so what was appended is in the file only after Finish; what a torn file holds was never
+// promised to anybody. It syncs nothing: the caller has the file. Not safe for concurrent use.
+// After an error every call returns it.
 type Writer struct {
 	w       *bufio.Writer
 	entries []Entry
@@ -30,7 +31,8 @@ type Writer struct {
 	err     error
 }
 
-// writeBuffer is how much is gathered before a write. A frame that is larger goes through at once, uncopied.
+// writeBuffer is how much is gathered before a write. A frame that is larger goes through at once,
+// uncopied.
 const writeBuffer = 64 << 10
 
 var writeBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }}
@@ -58,8 +60,9 @@ func (w *Writer) write(b []byte) {
 	}
 }
 
-// Append adds a frame that ParseGroup has accepted, and returns where it begins. The frame's own CRC is taken for
-// what it says, so a frame that has changed since makes the file's CRC wrong, and the object store refuses it.
+// Append adds a frame that ParseGroup has accepted, and returns where it begins. The frame's own
+// CRC is taken for what it says, so a frame that has changed since makes the file's CRC wrong, and
+// the object store refuses it.
 func (w *Writer) Append(frame []byte) (offset uint64, err error) {
 	if w.err != nil {
 		return 0, w.err
@@ -74,7 +77,8 @@ func (w *Writer) Append(frame []byte) (offset uint64, err error) {
 	}
 	w.entries = append(w.entries, e)
 	w.offset = e.end()
-	w.crc = combineCRC(crc32.Update(w.crc, castagnoli, frame[:framePrefix]), e.CRC, uint32(len(frame)-framePrefix))
+	w.crc = crc32.Update(w.crc, castagnoli, frame[:framePrefix])
+	w.crc = combineCRC(w.crc, e.CRC, e.Length-framePrefix)
 	return e.Offset, nil
 }
 
@@ -84,8 +88,8 @@ func (w *Writer) Size() int64 { return int64(w.offset) + footerSize(len(w.entrie
 // Groups is the number of frames so far.
 func (w *Writer) Groups() int { return len(w.entries) }
 
-// Finish writes the footer and hands everything to the underlying writer. Nothing can be appended any more. The
-// file is a whole segment after Finish, and durable when the caller has synced it.
+// Finish writes the footer and hands everything to the underlying writer. Nothing can be appended
+// any more. The file is a whole segment after Finish, and durable when the caller has synced it.
 func (w *Writer) Finish() (Summary, error) {
 	if w.err != nil {
 		return Summary{}, w.err
@@ -100,7 +104,8 @@ func (w *Writer) Finish() (Summary, error) {
 	if w.err != nil {
 		return Summary{}, w.err
 	}
-	s := Summary{Length: w.Size(), CRC: crc32.Update(w.crc, castagnoli, footer), Groups: len(w.entries)}
+	w.crc = crc32.Update(w.crc, castagnoli, footer)
+	s := Summary{Length: w.Size(), CRC: w.crc, Groups: len(w.entries)}
 	w.w.Reset(nil)
 	writeBuffers.Put(w.w)
 	w.w, w.err = nil, errFinished
@@ -123,8 +128,8 @@ func appendFooter(b []byte, entries []Entry) []byte {
 	return append(b, endMagic...)
 }
 
-// parseFooter checks the footer of a file, given its bytes and where they begin. Groups must follow each other
-// without a gap from the header to the footer.
+// parseFooter checks the footer of a file, given its bytes and where they begin. Groups must follow
+// each other without a gap from the header to the footer.
 func parseFooter(b []byte, start int64) ([]Entry, error) {
 	tail := len(b) - footerTail
 	if want, got := binary.LittleEndian.Uint32(b[tail:]), CRC(b[:tail]); want != got {

@@ -1,10 +1,11 @@
-// Package faulty wraps an object store and makes it fail the way that real ones do: an error before the effect, an
-// error after it (a lost reply), a slow answer, a short body, and a put that lands long after its caller gave up.
+// Package faulty wraps an object store and makes it fail the way that real ones do: an error before
+// the effect, an error after it (a lost reply), a slow answer, a short body, and a put that lands
+// long after its caller gave up.
 //
-// What happens is a function of the call alone, so that a run can be repeated: decide sees the operation, the key and
-// how often this operation has been tried on this key. The wrapper starts no goroutine and has no clock of its own;
-// time passes in the Sleep that it is given, and late puts land when the test says so. It is for tests and for the
-// simulator.
+// What happens is a function of the call alone, so that a run can be repeated: decide sees the
+// operation, the key and how often this operation has been tried on this key. The wrapper starts no
+// goroutine and has no clock of its own; time passes in the Sleep that it is given, and late puts
+// land when the test says so. It is for tests and for the simulator.
 package faulty
 
 import (
@@ -49,10 +50,12 @@ const (
 	None   Kind = iota
 	Before      // an error; nothing has happened
 	After       // the effect, then an error
-	Late        // of a put: an error now, the effect when Land is called; of another operation: Before
-	Short       // of a get: the body ends after Fault.Bytes bytes, with io.ErrUnexpectedEOF; of a put: After
-	// Hang waits for the end of the context, without effect, and then returns its error. The caller must have a
-	// context that ends.
+	// Late is an error now and the effect when Land is called. Of another operation than put: Before.
+	Late
+	// Short ends the body of a get after Fault.Bytes bytes with io.ErrUnexpectedEOF. Of a put: After.
+	Short
+	// Hang waits for the end of the context, without effect, and then returns its error. The caller
+	// must have a context that ends.
 	Hang
 )
 
@@ -131,7 +134,8 @@ func (s *Store) Waiting() int {
 	return len(s.late)
 }
 
-// Land lets the oldest late put happen, and returns its key and what the store said; "" if there is none.
+// Land lets the oldest late put happen, and returns its key and what the store said; "" if there is
+// none.
 func (s *Store) Land(ctx context.Context) (key string, err error) {
 	s.mu.Lock()
 	if len(s.late) == 0 {
@@ -197,7 +201,8 @@ func (s *Store) Put(ctx context.Context, key string, body objstore.Body) error {
 	return err
 }
 
-// keep takes the bytes of a late put now: the caller may do with its file and its buffer what it likes afterwards.
+// keep takes the bytes of a late put now: the caller may do with its file and its buffer what it
+// likes afterwards.
 func (s *Store) keep(key string, body objstore.Body) error {
 	r, err := body.Open()
 	if err != nil {
@@ -258,8 +263,8 @@ func (s *Store) Stat(ctx context.Context, key string) (objstore.Info, error) {
 	return s.next.Stat(ctx, key)
 }
 
-// List implements objstore.Store. A fault other than Before lets Fault.Bytes objects through before its error, so
-// that a caller that ignores the error sees a list that looks whole.
+// List implements objstore.Store. A fault other than Before lets Fault.Bytes objects through before
+// its error, so that a caller that ignores the error sees a list that looks whole.
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[objstore.Info, error] {
 	return func(yield func(objstore.Info, error) bool) {
 		f, err := s.begin(ctx, List, prefix)

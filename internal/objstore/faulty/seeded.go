@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// Rates say how often what happens, as probabilities of a call, from 0 to 1. Their sum is at most 1.
+// Rates say how often what happens, as probabilities of a call, from 0 to 1. Their sum is at most
+// 1.
 type Rates struct {
 	Before, After, Late, Short, Hang float64
 
 	Slow     float64       // probability of a delay, beside the fault
 	DelayMax time.Duration // of a slow call; evenly distributed below
-	// AttemptsMax is the attempt of an operation on a key from which nothing goes wrong any more; 0: never. It lets
-	// a caller that tries again come to an end.
+	// AttemptsMax is the attempt of an operation on a key from which nothing goes wrong any more;
+	// 0: never. It lets a caller that tries again come to an end.
 	AttemptsMax int
 }
 
-// Seeded decides by hash(seed, operation, key, attempt): the same seed gives the same faults, in whatever order the
-// calls come.
+// Seeded decides by hash(seed, operation, key, attempt): the same seed gives the same faults, in
+// whatever order the calls come.
 func Seeded(seed uint64, rates Rates) func(Call) Fault {
 	return func(c Call) Fault {
 		if rates.AttemptsMax > 0 && c.Attempt >= rates.AttemptsMax {
