@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/seed-551dd829/braid/internal/api"
+)
+
+// routes is the router with what it needs to be shared: a lock, word of changes to those who wait, and an end to
+// attempts at primaries that went away.
+type routes struct {
+	mu      sync.Mutex
+	core    *router
+	changed chan struct{} // closed and replaced when there may be room or a primary that was not there
+	watched map[*watch]struct{}
+}
+
+// watch is an attempt under way at one process of a primary.
+type watch struct {
+	primary string
+	epoch   uint64
+	cancel  func()
+}
+
+func newRoutes(core *router) *routes {
+	return &routes{core: core, changed: make(chan struct{}), watched: make(map[*watch]struct{})}
+}
+
+// change wakes everybody who waits. The caller holds the lock.
+func (r *routes) change() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *routes) next(c *course) (step, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return c.next(r.core, time.Now()), r.changed
+}
+
+func (r *routes) ended(c *course, primary string, how reply, refusal *api.Error) (bool, *api.Error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	over, err := c.ended(r.core, time.Now(), primary, how, refusal)
+	r.change()
+	return over, err
+}
+
+// cancel takes back a step that is not done.
+func (r *routes) cancel(c *course, primary string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.core.answered(primary, c.size)
+	r.change()
+}
+
+func (r *routes) heard(h api.Heartbeat) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.core.heard(h, time.Now())
+	r.change()
+}
+
+func (r *routes) setTopology(t api.Topology) {
+	r.mu.Lock()
+	r.core.setTopology(t)
+	r.change()
+	r.mu.Unlock()
+	r.sweep() // a death that was announced ends attempts at once
+}
+
+// watch has cancel called when the process that st names cannot answer any more.
+func (r *routes) watch(primary string, epoch uint64, cancel func()) *watch {
+	w := &watch{primary, epoch, cancel}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watched[w] = struct{}{}
+	return w
+}
+
+func (r *routes) unwatch(w *watch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.watched, w)
+}
+
+// sweep ends the attempts at primaries that are silent or replaced.
+func (r *routes) sweep() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for w := range r.watched {
+		if !r.core.view.Answers(w.primary, w.epoch, now) {
+			w.cancel()
+		}
+	}
+}
+
+func (r *routes) stale() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.core.view.Stale(time.Now())
+}
+
+func (r *routes) settled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.core.view.Settled(time.Now())
+}
+
+// ready says whether a primary can be written to.
+func (r *routes) ready() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.core.view.Candidates(time.Now())) > 0
+}
+
+func (r *routes) unanswered() (n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.core.sent {
+		n += a.open
+	}
+	return n
+}
+
+// address returns where to read from: the node id, or the one furthest ahead for "".
+func (r *routes) address(id string) (addr string, err *api.Error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if id == "" {
+		n, ok := r.core.view.Reader(time.Now())
+		if !ok || n.HTTP == "" {
+			return "", api.Errorf(api.Unavailable, "no node that could be read from is live")
+		}
+		return n.HTTP, nil
+	}
+	addr, ok := r.core.view.Address(id)
+	switch {
+	case !ok:
+		return "", api.Errorf(api.NotFound, "there is no node %q", id)
+	case addr == "":
+		return "", api.Errorf(api.Unavailable, "node %s has no HTTP address", id)
+	}
+	return addr, nil
+}
