@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/seed-551dd829/braid/internal/cluster"
+	"github.com/seed-551dd829/braid/loadtest"
+)
+
+type loadtestCmd struct {
+	natsFlags
+	Embedded  bool          `help:"Start a cluster in this process for the run."`
+	Data      string        `help:"Folder of the embedded cluster. Default: a temporary one, removed afterwards." type:"path"`
+	Primaries int           `help:"Primaries of the embedded cluster." default:"2"`
+	Replicas  int           `help:"Replicas of the embedded cluster." default:"1"`
+	TCP       bool          `help:"Reach the embedded NATS server over TCP instead of in-process." name:"tcp"`
+	GatewayAt string        `name:"http" help:"The gateway's HTTP URL, for --via http." default:"http://127.0.0.1:9000" placeholder:"URL"`
+	Workload  string        `help:"cpu-only, small (one row a write), conflict (writers race with expected TxIDs) or file:PATH (line protocol, gz or plain)." default:"cpu-only"`
+	Format    string        `help:"ilp (line protocol), or arrow (encoded once by the client)." default:"ilp" enum:"ilp,arrow"`
+	Via       string        `help:"gateway, primary (straight to one, encoded here) or http." default:"gateway" enum:"gateway,primary,http"`
+	Table     string        `help:"Table to write to." default:"cpu"`
+	Rows      uint64        `help:"Rows to write."`
+	Duration  time.Duration `help:"How long to write, instead of --rows. Default: 10s."`
+	Writers   int           `help:"Writers at the same time. Default: 8; small 2000; conflict 16."`
+	InFlight  int           `help:"Open writes of each writer." default:"1"`
+	Batch     int           `help:"Rows in a write. Default: 10000; small and conflict 1."`
+	Rate      float64       `help:"Rows a second to offer whether or not the cluster keeps up; latency then counts from the intended time. Default: as fast as answers come."`
+	Identity  string        `help:"producer (a write of unknown outcome is repeated) or none (as bare NATS clients write). Default: producer; small none." enum:",producer,none" default:""`
+	Seed      uint64        `help:"Seed of the generated rows." default:"123"`
+	Baseline  bool          `help:"With small: measure bare NATS request-reply in the same run."`
+	Verify    bool          `help:"Prove that every acknowledged write is on every node exactly once."`
+	JSON      string        `name:"json" help:"Write the report to FILE as JSON." placeholder:"FILE"`
+}
+
+// Run loads a cluster and prints what came of it; its status is 1 if the verification fails.
+func (c *loadtestCmd) Run(p *process) error {
+	cfg := loadtest.Config{
+		Servers: c.Server, Namespace: c.Namespace, HTTP: c.GatewayAt,
+		Workload: c.Workload, Format: c.Format, Via: c.Via, Table: c.Table,
+		Rows: c.Rows, Duration: c.Duration, Writers: c.Writers, InFlight: c.InFlight, Batch: c.Batch, Rate: c.Rate,
+		Identity: c.Identity, Seed: c.Seed, Baseline: c.Baseline, Verify: c.Verify, JSON: c.JSON,
+	}
+	deps := loadtest.Deps{
+		Out: p.stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd())), Logger: p.log,
+	}
+	if c.Embedded {
+		cfg.Servers = ""
+		deps.StartCluster = func(ctx context.Context) (loadtest.Cluster, error) { return c.startCluster(ctx, p) }
+	}
+	_, err := loadtest.Run(p.ctx, cfg, deps)
+	return err
+}
+
+// startCluster runs a cluster until the harness closes it.
+func (c *loadtestCmd) startCluster(ctx context.Context, p *process) (loadtest.Cluster, error) {
+	dir, remove := c.Data, func() error { return nil }
+	if dir == "" {
+		temp, err := os.MkdirTemp("", "braid-loadtest-")
+		if err != nil {
+			return loadtest.Cluster{}, err
+		}
+		dir, remove = temp, func() error { return os.RemoveAll(temp) }
+	}
+	// The cluster outlives the signal that ends the run: what is open still gets its answer.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	ready := make(chan cluster.Up, 1)
+	go func() {
+		ended <- cluster.Run(ctx, cluster.Config{
+			DataDir: dir, NATS: "127.0.0.1:0", HTTP: "127.0.0.1:0", Namespace: c.Namespace,
+			Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: 1, TCP: c.TCP,
+		}, p.log, func(up cluster.Up) { ready <- up })
+	}()
+	select {
+	case up := <-ready:
+		running := loadtest.Cluster{
+			Servers: up.NATS, HTTP: up.HTTP, DataDir: dir,
+			Close: func() error { cancel(); return errors.Join(<-ended, remove()) },
+		}
+		if !c.TCP {
+			running.InProcess = up.InProcess
+		}
+		return running, nil
+	case err := <-ended:
+		cancel()
+		return loadtest.Cluster{}, errors.Join(fmt.Errorf("the cluster did not start: %w", err), remove())
+	}
+}

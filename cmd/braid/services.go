@@ -1,0 +1,157 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/cluster"
+)
+
+// natsFlags say how to reach NATS. Every command that joins a cluster has them.
+type natsFlags struct {
+	Server    string `help:"NATS servers, comma-separated." default:"nats://127.0.0.1:4222" short:"s"`
+	Namespace string `help:"Prefix of every subject of the cluster."`
+	Creds     string `help:"NATS credentials file." type:"existingfile" placeholder:"FILE"`
+	TLSCA     string `help:"Certificates to trust, PEM." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
+	TLSCert   string `help:"Client certificate, PEM." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
+	TLSKey    string `help:"Key of the client certificate, PEM." name:"tls-key" type:"existingfile" placeholder:"FILE"`
+}
+
+func (f *natsFlags) options() []nats.Option {
+	var o []nats.Option
+	if f.Creds != "" {
+		o = append(o, nats.UserCredentials(f.Creds))
+	}
+	if f.TLSCA != "" {
+		o = append(o, nats.RootCAs(f.TLSCA))
+	}
+	if f.TLSCert != "" || f.TLSKey != "" {
+		o = append(o, nats.ClientCert(f.TLSCert, f.TLSKey))
+	}
+	return o
+}
+
+// monitorFlag is for services: they check what only the server's monitoring port tells.
+type monitorFlag struct {
+	NATSMonitor string `name:"nats-monitor" help:"The NATS server's monitoring URL, to check its max_pending." placeholder:"URL"`
+}
+
+// readyFlag is for services that say when they are ready.
+type readyFlag struct {
+	JSON bool `help:"Print the ready line as JSON." name:"json"`
+}
+
+func (f readyFlag) tell(p *process) func(cluster.Ready) {
+	return func(r cluster.Ready) {
+		if f.JSON {
+			printJSON(p, r)
+			return
+		}
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s %s is ready", r.Service, r.ID)
+		if r.HTTP != "" {
+			fmt.Fprintf(&b, ", HTTP http://%s", r.HTTP)
+		}
+		fmt.Fprintln(p.stdout, b.String()+". Try: braid status")
+	}
+}
+
+// env joins the cluster that the flags name.
+func (f *natsFlags) env(p *process, monitor monitorFlag) (cluster.Env, error) {
+	if err := api.CheckNamespace(f.Namespace); err != nil {
+		return cluster.Env{}, err
+	}
+	if err := bus.CheckMaxPending(p.ctx, monitor.NATSMonitor, p.log); err != nil {
+		return cluster.Env{}, err
+	}
+	return cluster.Env{
+		Subjects: api.Subjects{Namespace: f.Namespace}, Logger: p.log, Registry: cluster.NewRegistry(),
+		Connect: func(name string) (*nats.Conn, error) {
+			return bus.Connect(bus.Options{Servers: f.Server, Name: name, Extra: f.options(), Logger: p.log})
+		},
+	}, nil
+}
+
+type gatewayCmd struct {
+	natsFlags
+	monitorFlag
+	readyFlag
+	durabilityFlags
+	ID            string        `help:"Name in logs and metrics. Default: a random one."`
+	HTTP          string        `name:"http" help:"Address for POST /write and reads; port 0 picks a free one." default:"127.0.0.1:9000"`
+	MergeInterval time.Duration `help:"How long a small write waits for others of its table." default:"1ms"`
+}
+
+// Run runs a gateway until a signal ends it.
+func (c *gatewayCmd) Run(p *process) error {
+	env, err := c.env(p, c.monitorFlag)
+	if err != nil {
+		return err
+	}
+	return cluster.RunGateway(p.ctx, cluster.GatewayConfig{
+		ID: c.ID, HTTP: c.HTTP, Durability: c.level(), MergeInterval: c.MergeInterval,
+	}, env, c.tell(p))
+}
+
+// nodeFlags are what a primary and a replica have in common.
+type nodeFlags struct {
+	natsFlags
+	monitorFlag
+	readyFlag
+	ID           string `help:"The node's id; it keeps it for life." required:""`
+	Data         string `help:"The node's own folder." required:"" type:"path"`
+	Objects      string `help:"The object store, dir:PATH." required:"" placeholder:"STORE"`
+	HTTP         string `name:"http" help:"Address where it serves reads; port 0 picks a free one." default:"127.0.0.1:0"`
+	Advertise    string `help:"host:port under which others reach --http. Default: where it listens." placeholder:"ADDRESS"`
+	ReinstateLag uint64 `help:"Lag, in log records, below which a starting node counts as caught up." default:"1000"`
+}
+
+func (f *nodeFlags) run(p *process, cfg cluster.NodeConfig) error {
+	env, err := f.env(p, f.monitorFlag)
+	if err != nil {
+		return err
+	}
+	cfg.ID, cfg.DataDir, cfg.Objects, cfg.HTTP, cfg.Advertise = f.ID, f.Data, f.Objects, f.HTTP, f.Advertise
+	cfg.CaughtUpLag = f.ReinstateLag
+	return cluster.RunNode(p.ctx, cfg, env, f.tell(p))
+}
+
+type primaryCmd struct {
+	nodeFlags
+	SealInterval time.Duration `help:"Least time between two segments." default:"10ms"`
+}
+
+// Run runs a primary until a signal ends it.
+func (c *primaryCmd) Run(p *process) error {
+	return c.run(p, cluster.NodeConfig{Role: api.Primary, SealInterval: c.SealInterval})
+}
+
+type replicatorCmd struct{ nodeFlags }
+
+// Run runs a replica until a signal ends it.
+func (c *replicatorCmd) Run(p *process) error {
+	return c.run(p, cluster.NodeConfig{Role: api.Replica})
+}
+
+type sequencerCmd struct {
+	natsFlags
+	monitorFlag
+	readyFlag
+	ID    string `help:"Name in logs and metrics. Default: a random one."`
+	Store string `help:"Where TxIDs live: embedded:DIR." required:"" placeholder:"STORE"`
+	HTTP  string `name:"http" help:"Address for /metrics, /healthz and /readyz; port 0 picks a free one." default:"127.0.0.1:0"`
+}
+
+// Run runs a sequencer until a signal ends it.
+func (c *sequencerCmd) Run(p *process) error {
+	env, err := c.env(p, c.monitorFlag)
+	if err != nil {
+		return err
+	}
+	return cluster.RunSequencer(p.ctx, cluster.SequencerConfig{ID: c.ID, Store: c.Store, HTTP: c.HTTP}, env, c.tell(p))
+}

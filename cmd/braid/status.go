@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+)
+
+type statusCmd struct {
+	natsFlags
+	Listen time.Duration `help:"How long to listen for heartbeats." default:"600ms"`
+	JSON   bool          `help:"Print JSON." name:"json"`
+}
+
+// nodeStatus is a member, and what it says of itself if it was heard.
+type nodeStatus struct {
+	api.Node
+	Heard bool    `json:"heard"`
+	Load  float64 `json:"load"`
+	Lag   uint64  `json:"lag"`
+	// Says is the state in the heartbeat, where it is not the registry's.
+	Says api.State `json:"says,omitempty"`
+}
+
+// clusterStatus is the output of `braid status --json`.
+type clusterStatus struct {
+	Cluster string       `json:"cluster"`
+	Version uint64       `json:"topology_version"`
+	Shards  int          `json:"shards"`
+	Nodes   []nodeStatus `json:"nodes"`
+}
+
+// Run prints the topology, and what the nodes say of themselves.
+func (c *statusCmd) Run(p *process) error {
+	nc, err := bus.Connect(bus.Options{Servers: c.Server, Name: "braid-status", Extra: c.options(), Logger: p.log})
+	if err != nil {
+		return fmt.Errorf("%w\nIs a cluster running? `braid up` starts one; --server says where it is", err)
+	}
+	defer nc.Close()
+	status, err := c.collect(p.ctx, nc)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		printJSON(p, status)
+		return nil
+	}
+	return status.print(p)
+}
+
+func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (clusterStatus, error) {
+	subjects := api.Subjects{Namespace: c.Namespace}
+	var mu sync.Mutex
+	heard := make(map[string]api.Heartbeat)
+	sub, err := nc.Subscribe(subjects.Heartbeat("*"), func(m *nats.Msg) {
+		var b api.Heartbeat
+		if json.Unmarshal(m.Data, &b) == nil {
+			mu.Lock()
+			heard[b.ID] = b
+			mu.Unlock()
+		}
+	})
+	if err != nil {
+		return clusterStatus{}, err
+	}
+	bound, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	topology, err := bus.NewSequencer(nc, subjects).Topology(bound)
+	if err != nil {
+		return clusterStatus{}, fmt.Errorf("ask the sequencer: %w", err)
+	}
+	select {
+	case <-time.After(c.Listen):
+	case <-ctx.Done():
+		return clusterStatus{}, ctx.Err()
+	}
+	if err := sub.Unsubscribe(); err != nil {
+		return clusterStatus{}, err
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	status := clusterStatus{Cluster: topology.Cluster, Version: topology.Version, Shards: topology.Shards}
+	for _, n := range topology.Nodes {
+		s := nodeStatus{Node: n}
+		if b, ok := heard[n.ID]; ok && b.Epoch == n.Epoch {
+			s.Heard, s.Load, s.Lag = true, b.Load, b.Lag
+			if b.State != n.State {
+				s.Says = b.State
+			}
+		}
+		status.Nodes = append(status.Nodes, s)
+	}
+	return status, nil
+}
+
+func (s clusterStatus) print(p *process) error {
+	fmt.Fprintf(p.stdout, "cluster %s, topology version %d\n", s.Cluster, s.Version)
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tROLE\tSTATE\tEPOCH\tLOAD\tLAG\tHTTP")
+	for _, n := range s.Nodes {
+		state, load, lag := string(n.State), "-", "-"
+		if n.Says != "" {
+			state += " (says " + string(n.Says) + ")"
+		}
+		if n.Heard {
+			load, lag = fmt.Sprintf("%.0f%%", n.Load*100), fmt.Sprint(n.Lag)
+		} else if n.State == api.Live || n.State == api.Recovering {
+			state += ", silent"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", n.ID, n.Role, state, n.Epoch, load, lag, n.HTTP)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/cluster"
+)
+
+type upCmd struct {
+	Data       string `help:"Folder for everything; it is made if need be." default:"./braid-data" type:"path"`
+	NATS       string `name:"nats" help:"Address of the embedded NATS server; port 0 picks a free one." default:"127.0.0.1:4222"`
+	HTTP       string `name:"http" help:"Address of the gateway's HTTP port; port 0 picks a free one." default:"127.0.0.1:9000"`
+	Namespace  string `help:"Prefix of every subject."`
+	Primaries  int    `help:"Number of primaries, p1, p2, …" default:"2"`
+	Replicas   int    `help:"Number of replicas, r1, r2, …" default:"1"`
+	Sequencers int    `help:"Number of sequencer instances on the one store." default:"1"`
+	Store      string `help:"The sequencer's store, embedded:DIR. Default: embedded:DATA/sequencer." placeholder:"STORE"`
+	Objects    string `help:"The object store, dir:PATH. Default: dir:DATA/objects." placeholder:"STORE"`
+	JSON       bool   `help:"Print the ready line as JSON." name:"json"`
+	durabilityFlags
+	SealInterval time.Duration `help:"Least time between two segments of a primary." default:"10ms"`
+}
+
+// durabilityFlags are the same for everything that takes writes.
+type durabilityFlags struct {
+	Durability string `help:"When a write that does not say counts as durable: object (its segment is in the object store)." default:"object" enum:"object"`
+}
+
+func (d durabilityFlags) level() api.Durability {
+	level, err := api.ParseDurability(d.Durability)
+	if err != nil {
+		panic(err) // kong has checked it
+	}
+	return level
+}
+
+// Run runs the cluster until a signal ends it.
+func (c *upCmd) Run(p *process) error {
+	cfg := cluster.Config{
+		DataDir: c.Data, NATS: c.NATS, HTTP: c.HTTP, Namespace: c.Namespace,
+		Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: c.Sequencers,
+		Store: c.Store, Objects: c.Objects, Durability: c.level(), SealInterval: c.SealInterval,
+	}
+	return cluster.Run(p.ctx, cfg, p.log, func(up cluster.Up) { c.tell(p, up) })
+}
+
+func (c *upCmd) tell(p *process, up cluster.Up) {
+	if c.JSON {
+		printJSON(p, up)
+		return
+	}
+	ids := make([]string, len(up.Nodes))
+	for i, n := range up.Nodes {
+		ids[i] = n.ID
+	}
+	at := ""
+	if up.NATS != "nats://127.0.0.1:4222" {
+		at = " --server " + up.NATS
+	}
+	fmt.Fprintf(p.stdout, "braid is ready: NATS %s, HTTP %s, nodes %s. "+
+		"Try: curl -d 'cpu,host=a usage=1' %s/write && braid rows cpu%s\n",
+		up.NATS, up.HTTP, strings.Join(ids, " "), up.HTTP, at)
+}
+
+// printJSON prints v as one line.
+func printJSON(p *process, v any) {
+	if err := json.NewEncoder(p.stdout).Encode(v); err != nil {
+		p.log.Warn("output not written", "error", err)
+	}
+}

@@ -1,0 +1,93 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/seed-551dd829/braid/internal/member"
+	"github.com/seed-551dd829/braid/sequencer"
+	"github.com/seed-551dd829/braid/sequencer/kv"
+	"github.com/seed-551dd829/braid/sequencer/kv/bbolt"
+)
+
+// SequencerConfig says how a sequencer works.
+type SequencerConfig struct {
+	ID    string // "" makes one
+	Store string // embedded:DIR
+	HTTP  string // where /metrics, /healthz and /readyz are served; "" nowhere
+}
+
+// OpenStore opens the store that spec names. The caller closes it.
+func OpenStore(spec string) (kv.Store, error) {
+	kind, rest, _ := strings.Cut(spec, ":")
+	switch {
+	case kind == "embedded" && rest != "":
+		return bbolt.Open(rest)
+	case kind == "fdb":
+		return nil, fmt.Errorf("store %s: this version has no FoundationDB store yet; use embedded:DIR", spec)
+	}
+	return nil, fmt.Errorf("store %q is not understood: use embedded:DIR", spec)
+}
+
+// RunSequencer opens its store and runs a sequencer on it until ctx ends or it fails.
+func RunSequencer(ctx context.Context, cfg SequencerConfig, env Env, ready func(Ready)) (err error) {
+	store, err := OpenStore(cfg.Store)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	return runSequencer(ctx, cfg, store, env, ready)
+}
+
+func runSequencer(
+	ctx context.Context, cfg SequencerConfig, store kv.Store, env Env, ready func(Ready),
+) error {
+	if cfg.ID == "" {
+		cfg.ID = "seq-" + member.RandomID()[:8]
+	}
+	env.Logger = env.Logger.With("sequencer", cfg.ID)
+	nc, err := env.Connect(cfg.ID)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	q, err := sequencer.New(sequencer.Config{ID: cfg.ID}, sequencer.Deps{
+		Conn: nc, Subjects: env.Subjects, Store: store, Logger: env.Logger, Registerer: env.registerer(cfg.ID),
+	})
+	if err != nil {
+		return err
+	}
+	s := newStack()
+	s.start(ctx, "sequencer", q.Run)
+	told := Ready{Service: "sequencer", ID: cfg.ID}
+	isReady := func() bool {
+		select {
+		case <-q.Ready():
+			return true
+		default:
+			return false
+		}
+	}
+	if cfg.HTTP != "" {
+		l, err := listen(cfg.HTTP)
+		if err != nil {
+			return errors.Join(err, s.stop())
+		}
+		told.HTTP = l.Addr().String()
+		s.start(ctx, "http", func(ctx context.Context) error {
+			return env.serve(ctx, l, env.mux(func() error {
+				if !isReady() {
+					return fmt.Errorf("sequencer %s is starting", cfg.ID)
+				}
+				return nil
+			}, nil))
+		})
+	}
+	if err = awaitReady(ctx, s, isReady); err == nil {
+		ready(told)
+		err = s.wait(ctx)
+	}
+	return errors.Join(err, s.stop())
+}

@@ -1,0 +1,227 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+)
+
+// Config says what a whole cluster in one process consists of.
+type Config struct {
+	DataDir    string
+	NATS       string // host:port of the embedded server; port 0 picks a free one
+	HTTP       string // host:port of the gateway; port 0 picks a free one
+	Namespace  string
+	Primaries  int
+	Replicas   int
+	Sequencers int
+	Store      string // "": embedded:DATA/sequencer
+	Objects    string // "": dir:DATA/objects
+	Durability api.Durability
+	// SealInterval and MergeInterval are as in NodeConfig and GatewayConfig; 0 is the default.
+	SealInterval, MergeInterval time.Duration
+	// TCP makes the services reach NATS over TCP as other processes would; they use it in-process otherwise.
+	TCP bool
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.DataDir == "":
+		return errors.New("no data folder given")
+	case c.Primaries < 1:
+		return fmt.Errorf("%d primaries: at least 1 is needed to take a write", c.Primaries)
+	case c.Replicas < 0 || c.Sequencers < 1:
+		return fmt.Errorf("%d replicas, %d sequencers: at least 0 and 1", c.Replicas, c.Sequencers)
+	}
+	if c.Store == "" {
+		c.Store = "embedded:" + filepath.Join(c.DataDir, "sequencer")
+	}
+	if c.Objects == "" {
+		c.Objects = "dir:" + filepath.Join(c.DataDir, "objects")
+	}
+	return api.CheckNamespace(c.Namespace)
+}
+
+// Up is what a cluster that is ready tells.
+type Up struct {
+	NATS  string  `json:"nats"` // nats:// URL
+	HTTP  string  `json:"http"` // http:// URL of the gateway
+	Nodes []Ready `json:"nodes"`
+	// InProcess reaches the embedded NATS server without TCP.
+	InProcess nats.InProcessConnProvider `json:"-"`
+}
+
+// Run runs a whole cluster in this process until ctx ends or a service fails, and calls ready once when it takes
+// writes. Services stop in the reverse order: the gateway finishes what it has while primaries still answer.
+//
+//	NATS ── sequencers (one store) ── nodes p1 p2 … r1 … ── gateway
+func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Up)) (err error) {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	ns, err := startNATS(cfg.NATS, log)
+	if err != nil {
+		return err
+	}
+	defer func() { ns.Shutdown(); ns.WaitForShutdown() }()
+	store, err := OpenStore(cfg.Store)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+
+	u := &up{cfg: cfg, stack: newStack(), told: Up{NATS: ns.ClientURL(), InProcess: ns}}
+	u.env = Env{
+		Subjects: api.Subjects{Namespace: cfg.Namespace}, Logger: log, Registry: NewRegistry(),
+		Connect: func(name string) (*nats.Conn, error) {
+			o := bus.Options{Servers: ns.ClientURL(), Name: name, Logger: log}
+			if !cfg.TCP {
+				o.InProcess = ns
+			}
+			return bus.Connect(o)
+		},
+	}
+	start := func() error {
+		for i := range cfg.Sequencers {
+			id := "s" + strconv.Itoa(i+1)
+			err := u.service(ctx, id, func(ctx context.Context, ready func(Ready)) error {
+				return runSequencer(ctx, SequencerConfig{ID: id}, store, u.env, ready)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if err := u.startNodes(ctx); err != nil {
+			return err
+		}
+		return u.service(ctx, "gateway", func(ctx context.Context, ready func(Ready)) error {
+			return RunGateway(ctx, GatewayConfig{
+				HTTP: cfg.HTTP, Durability: cfg.Durability, MergeInterval: cfg.MergeInterval,
+			}, u.env, ready)
+		})
+	}
+	if err = start(); err == nil {
+		ready(u.told)
+		err = u.stack.wait(ctx)
+	} else if ctx.Err() != nil {
+		err = nil // it was stopped while it started
+	}
+	return errors.Join(err, u.stack.stop())
+}
+
+type up struct {
+	cfg   Config
+	env   Env
+	stack *stack
+
+	mu   sync.Mutex
+	told Up
+}
+
+// service starts one service and waits until it is ready.
+func (u *up) service(
+	ctx context.Context, name string, run func(context.Context, func(Ready)) error,
+) error {
+	return u.stack.startReady(ctx, name, func(ctx context.Context, ready func()) error {
+		return run(ctx, func(r Ready) { u.note(r); ready() })
+	})
+}
+
+func (u *up) note(r Ready) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch r.Service {
+	case "gateway":
+		u.told.HTTP = "http://" + r.HTTP
+	case string(api.Primary), string(api.Replica):
+		u.told.Nodes = append(u.told.Nodes, r)
+	}
+}
+
+func (u *up) startNodes(ctx context.Context) error {
+	start := func(prefix string, count int, role api.Role) error {
+		for i := range count {
+			id := prefix + strconv.Itoa(i+1)
+			err := u.service(ctx, id, func(ctx context.Context, ready func(Ready)) error {
+				return RunNode(ctx, NodeConfig{
+					ID: id, Role: role, DataDir: filepath.Join(u.cfg.DataDir, "nodes", id),
+					Objects: u.cfg.Objects, HTTP: "127.0.0.1:0", SealInterval: u.cfg.SealInterval,
+				}, u.env, ready)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := start("p", u.cfg.Primaries, api.Primary); err != nil {
+		return err
+	}
+	return start("r", u.cfg.Replicas, api.Replica)
+}
+
+// startNATS starts an embedded server with the limits that Braid needs.
+func startNATS(addr string, log *slog.Logger) (*server.Server, error) {
+	host, portText, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("NATS address %q: %w", addr, err)
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil || port < 0 || port > 65535 {
+		return nil, fmt.Errorf("NATS address %q: %q is not a port", addr, portText)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	// The server only logs that it cannot listen; asking first gives the reason to whoever started it.
+	probe, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for NATS on %s: %w (--nats picks another address, port 0 any free port)", addr, err)
+	}
+	if err := probe.Close(); err != nil {
+		return nil, err
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "braid", Host: host, Port: port, NoSigs: true,
+		MaxPayload: api.NATSMaxPayload, MaxPending: api.NATSMaxPending,
+		// One embedded server, so nothing is gained by telling clients of others.
+		NoLog: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start NATS: %w", err)
+	}
+	s.SetLoggerV2(natsLogger{log}, false, false, false)
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		s.Shutdown()
+		return nil, fmt.Errorf("the embedded NATS server did not start on %s", addr)
+	}
+	return s, nil
+}
+
+// natsLogger passes what the embedded server has to say into the process's log: its notices at debug level.
+type natsLogger struct{ log *slog.Logger }
+
+func (l natsLogger) say(level slog.Level, format string, v []any) {
+	l.log.Log(context.Background(), level, "NATS: "+fmt.Sprintf(format, v...))
+}
+func (l natsLogger) Noticef(format string, v ...any) { l.say(slog.LevelDebug, format, v) }
+func (l natsLogger) Warnf(format string, v ...any)   { l.say(slog.LevelWarn, format, v) }
+func (l natsLogger) Fatalf(format string, v ...any)  { l.say(slog.LevelError, format, v) }
+func (l natsLogger) Errorf(format string, v ...any)  { l.say(slog.LevelError, format, v) }
+func (l natsLogger) Debugf(format string, v ...any)  { l.say(slog.LevelDebug, format, v) }
+func (l natsLogger) Tracef(format string, v ...any)  { l.say(slog.LevelDebug, format, v) }
+
+var _ server.Logger = natsLogger{}
