@@ -110,7 +110,11 @@ type node struct {
 func (n *node) start(ctx context.Context, l net.Listener, mark string) (err error) {
 	n.seq = bus.NewSequencer(n.nc, n.env.Subjects)
 	n.catalog = catalog.New(n.seq.Schema, catalogTables)
-	if n.objects, err = objstore.Open(ctx, n.cfg.Objects); err != nil {
+	objects, err := objstore.Open(ctx, n.cfg.Objects)
+	if err != nil {
+		return err
+	}
+	if n.objects, err = objstore.Instrument(objects, n.env.registerer(n.cfg.ID)); err != nil {
 		return err
 	}
 	n.member, err = member.Register(ctx, member.Config{
