@@ -74,9 +74,9 @@ func closedLoop(b *testing.B, inFlight, rows int, frame []byte, one func(worker 
 	b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrows/s")
 }
 
-// BenchmarkPrimary feeds groups past NATS: check, append, sync, link, answer. 55,000 rows are 450 kB here.
+// BenchmarkPrimary feeds groups past NATS: check, append, sync, link, answer. 28,000 rows are 450 kB here.
 func BenchmarkPrimary(b *testing.B) {
-	for _, c := range []struct{ rows, inFlight int }{{55_000, 8}, {55_000, 32}, {10, 64}, {10, 1024}} {
+	for _, c := range []struct{ rows, inFlight int }{{28_000, 8}, {28_000, 32}, {10, 64}, {10, 1024}} {
 		b.Run(fmt.Sprintf("rows=%d/inflight=%d", c.rows, c.inFlight), func(b *testing.B) {
 			s := benchService(b)
 			frame := frameOf(b, "cpu", 1, c.rows)
@@ -94,7 +94,7 @@ func BenchmarkPrimary(b *testing.B) {
 
 // BenchmarkPrimaryNATS is the same over an embedded NATS server.
 func BenchmarkPrimaryNATS(b *testing.B) {
-	for _, c := range []struct{ rows, inFlight int }{{55_000, 8}, {55_000, 32}, {10, 64}, {10, 1024}} {
+	for _, c := range []struct{ rows, inFlight int }{{28_000, 8}, {28_000, 32}, {10, 64}, {10, 1024}} {
 		b.Run(fmt.Sprintf("rows=%d/inflight=%d", c.rows, c.inFlight), func(b *testing.B) {
 			s := benchService(b)
 			nc := s.deps.Conn

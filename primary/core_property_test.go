@@ -30,6 +30,7 @@ type world struct {
 	queues    map[int][]*group
 	committed map[*group]bool
 	answers   map[*group]int
+	latest    map[string]int // by sender, the last group of it that was appended
 	stopped   bool
 	effects   []effect
 }
@@ -40,6 +41,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t: t, rng: rng, durable: make(map[uint64]bool), sealed: make(map[uint64]bool),
 		appended: make(map[uint64]int), requests: make(map[int]*api.CommitRequest), sent: make(map[int]bool),
 		queues: make(map[int][]*group), committed: make(map[*group]bool), answers: make(map[*group]int),
+		latest: make(map[string]int),
 	}
 	w.c = newCore(limits{
 		node: "p1", epoch: 3, shards: 1 + rng.IntN(3), admissionBytes: 500 + rng.Int64N(5000),
@@ -151,6 +153,7 @@ func (w *world) look() {
 			if w.sealed[e.segment] {
 				w.failf("append to segment %d after its seal", e.segment)
 			}
+			w.inOrder(e.group)
 			w.appended[e.segment]++
 			w.queues[e.group.shard] = append(w.queues[e.group.shard], e.group)
 		case doSeal:
@@ -169,6 +172,18 @@ func (w *world) look() {
 	}
 	if w.c.admitted > w.c.admissionBytes {
 		w.failf("%d bytes admitted", w.c.admitted)
+	}
+}
+
+// inOrder checks that a sender's groups are appended as they were sent.
+func (w *world) inOrder(g *group) {
+	for i := range w.groups {
+		if w.groups[i] == g {
+			if last, ok := w.latest[g.sender]; ok && last > i {
+				w.failf("group %d of %s is appended after group %d", i, g.sender, last)
+			}
+			w.latest[g.sender] = i
+		}
 	}
 }
 

@@ -119,10 +119,11 @@ func (s *Service) serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("primary %s: %w", s.cfg.ID, err)
 	}
-	// What waits in the subscription is not admitted yet: the handler is quick, so a little is enough, and it adds
-	// to the bound on memory.
+	// What waits in the subscription is not admitted yet. The handler is quick, so it is little, but senders that
+	// share what is free can still all send at once; and the server must not be the first to lose patience.
+	pending := min(2*s.cfg.AdmissionBytes, api.NATSMaxPending/2)
 	err = b.Handle("write", s.deps.Subjects.PrimaryWrite(s.cfg.ID),
-		bus.Endpoint{PendingBytes: int(s.cfg.AdmissionBytes)}, s.handle)
+		bus.Endpoint{PendingBytes: int(pending)}, s.handle)
 	if err == nil {
 		err = s.waitForEnd(ctx)
 	}

@@ -279,6 +279,58 @@ func TestI8_BadGroupsAreRefusedAndHarmNoOther(t *testing.T) {
 	}
 }
 
+// blockedCatalog answers when it is released.
+type blockedCatalog struct {
+	release chan struct{}
+	err     error
+}
+
+func (c blockedCatalog) Resolve(ctx context.Context, _ string, _ api.Fingerprint) (api.Schema, error) {
+	select {
+	case <-c.release:
+		return api.Schema{}, c.err
+	case <-ctx.Done():
+		return api.Schema{}, ctx.Err()
+	}
+}
+
+// TestI7_FullCheckQueueIsOverloadedAtOnce: checkers that wait for a schema do not make the subscription wait. When the
+// sequencer does not tell the schema, nobody knows whether the group is good: 503.
+func TestI7_FullCheckQueueIsOverloadedAtOnce(t *testing.T) {
+	b := newBed(t)
+	s := b.service(t)
+	catalog := blockedCatalog{release: make(chan struct{}), err: fmt.Errorf("schema: %w", bus.ErrUnknown)}
+	s.deps.Catalog = catalog
+	stop := run(t, s)
+	frame := frameOf(t, "cpu", 1, 1)
+	answers := make(mailbox, 3*checksMax)
+	var overloaded reply
+	for range 2 * checksMax {
+		s.take("g1", frame, answers)
+	}
+	if overloaded = answers.wait(t); overloaded.err == nil || overloaded.err.Name != api.Overloaded {
+		t.Fatalf("answer %+v", overloaded)
+	}
+	close(catalog.release)
+	counts := map[api.Name]int{api.Overloaded: 1}
+	for range 2*checksMax - 1 {
+		r := answers.wait(t)
+		if r.err == nil {
+			t.Fatalf("answer %+v", r)
+		}
+		counts[r.err.Name]++
+	}
+	if counts[api.Unavailable] < checksMax || counts[api.Unavailable]+counts[api.Overloaded] != 2*checksMax {
+		t.Fatalf("answers %v", counts)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if l := s.Load(); l.Fraction != 0 {
+		t.Fatalf("load %+v", l)
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // TestDrainFinishesWhatIsAdmitted: new groups get 503 at once, over NATS too; admitted ones their answer.
