@@ -51,15 +51,39 @@ type world struct {
 	largest  atomic.Int64 // most records in one answer
 }
 
-// shelf is an object store that can lose everything.
+// shelf is an object store that can lose everything, and hang at one key.
 type shelf struct {
 	objstore.Store
 	lost atomic.Bool
+
+	mu    sync.Mutex
+	stuck string
+	free  chan struct{} // closed when nothing hangs any more
+}
+
+// hang lets the reading of key hang, "" ends that.
+func (s *shelf) hang(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.free != nil {
+		close(s.free)
+	}
+	s.stuck, s.free = key, make(chan struct{})
 }
 
 func (s *shelf) Get(ctx context.Context, key string) (io.ReadCloser, int64, error) {
 	if s.lost.Load() {
 		return nil, 0, objstore.ErrNotFound
+	}
+	s.mu.Lock()
+	stuck, free := s.stuck == key, s.free
+	s.mu.Unlock()
+	if stuck {
+		select {
+		case <-free:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
 	}
 	return s.Store.Get(ctx, key)
 }

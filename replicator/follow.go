@@ -2,7 +2,6 @@ package replicator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync/atomic"
@@ -133,6 +132,11 @@ func (s *Service) read(ctx context.Context, shard int, r request) (api.LogAnswer
 	if err != nil {
 		return answer, err
 	}
+	if answer.Head+1 < r.from {
+		// Going on would give TxIDs a second time.
+		return answer, fmt.Errorf("log of shard %d ends at %d, but this node has applied %d: "+
+			"is its folder of another cluster, or has the sequencer's store lost data?", shard, answer.Head, r.from-1)
+	}
 	if n := len(answer.Records); n > 0 && answer.Records[0].Index != r.from {
 		return answer, fmt.Errorf("log of shard %d was asked for from %d, the answer begins at %d",
 			shard, r.from, answer.Records[0].Index)
@@ -202,18 +206,22 @@ func (s *Service) hold(
 	ctx context.Context, sh *shard, records []api.LogRecord, order []api.SegmentID, failed []error,
 ) []bool {
 	missing := make(map[api.SegmentID]struct{})
+	first := -1
 	for i, err := range failed {
-		if err == nil {
-			continue
+		if err != nil {
+			missing[order[i]] = struct{}{}
 		}
-		missing[order[i]] = struct{}{}
-		if ctx.Err() == nil && !errors.Is(err, errStuck) {
-			s.deps.Logger.Warn("segment cannot be had, its tables wait", "shard", sh.index,
-				"segment", order[i].String(), "error", err)
+		if err != nil && first < 0 {
+			first = i
 		}
 	}
-	if len(missing) == 0 {
+	if first < 0 {
 		return nil
+	}
+	if ctx.Err() == nil {
+		// One line for the whole piece: when the object store is away, every segment of it is.
+		s.deps.Logger.Warn("segments cannot be had, their tables wait", "shard", sh.index, "segments", len(missing),
+			"segment", order[first].String(), "error", failed[first])
 	}
 	held := make([]bool, len(records))
 	for i := range records {

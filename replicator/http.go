@@ -2,14 +2,13 @@ package replicator
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
-
-	"errors"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/segment"

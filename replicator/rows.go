@@ -36,6 +36,11 @@ func (s *Service) serveRows(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, api.AsError(err).InTable(q.table))
 		return
 	}
+	if r.Method == http.MethodHead {
+		w.Header().Set(api.HeaderContentType, contentTypes[q.format])
+		w.Header().Set(api.HeaderTxID, strconv.FormatUint(q.to, 10))
+		return
+	}
 	out := &sender{w: w, timeout: s.cfg.WriteTimeout}
 	if err := s.sendRows(r.Context(), out, q, schema); err != nil {
 		s.breakOff(r.Context(), out, q, err)

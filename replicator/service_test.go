@@ -320,3 +320,44 @@ func TestI7_ReadsAreBounded(t *testing.T) {
 	<-n.reads
 	n.mustGet(t, "/tables/cpu")
 }
+
+// A log that is shorter than what is applied here is not the log that was applied.
+func TestI1_AShorterLogIsRefused(t *testing.T) {
+	w := newWorld(t, 1)
+	w.fill(7, 10)
+	n := w.startFresh("r1")
+	want := fmt.Sprint(n.tables.Tables())
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	other := newWorld(t, 1)
+	other.commit(group{"t0", []write{{rows(1, 1), false}}})
+	n = other.start(n.fs, other.config("r1"))
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if err := n.CaughtUp(ctx, 1000); err == nil || n.Lag() < lagUnknown {
+		t.Errorf("caught up with another cluster's log: lag %d", n.Lag())
+	}
+	if got := fmt.Sprint(n.tables.Tables()); got != want {
+		t.Errorf("tables changed: %s", got)
+	}
+}
+
+// A fetch that hangs holds up neither the other tables nor the segments behind it.
+func TestStuckFetchHoldsUpItsTableOnly(t *testing.T) {
+	w := newWorld(t, 1)
+	stuck := w.commit(group{"cpu", []write{{rows(1, 1), false}}})
+	w.commit(group{"mem", []write{{rows(1, 1), false}}})
+	w.objects.hang(stuck.Key())
+	cfg := w.config("r1")
+	cfg.PieceWait = 10 * time.Millisecond
+	n := w.start(disk.NewMemory(), cfg)
+	eventually(t, "the other table goes on", func() error {
+		if n.tables.AppliedTxID("mem") != 1 || n.tables.AppliedTxID("cpu") != 0 {
+			return errNotYet
+		}
+		return nil
+	})
+	w.objects.hang("")
+	n.wait(w)
+}
