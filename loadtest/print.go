@@ -80,7 +80,11 @@ func (p *printer) setting(r *Report) {
 	}
 	p.field("setting", "%s writers × %d in flight, %s rows a write, identity %s",
 		grouped(uint64(r.Writers)), r.InFlight, grouped(uint64(r.Batch)), r.Identity)
-	p.field("", "%s, %d CPUs, NATS %s, nodes %s", where, r.CPUs, r.Transport, strings.Join(r.Nodes, " "))
+	transport := "NATS " + r.Transport
+	if r.Via == "http" {
+		transport = r.Transport
+	}
+	p.field("", "%s, %d CPUs, %s, nodes %s", where, r.CPUs, transport, strings.Join(r.Nodes, " "))
 	if r.Reused != "" {
 		p.field("rows", "%s", r.Reused)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"sync"
@@ -21,6 +23,12 @@ import (
 func Run(ctx context.Context, c Config, d Deps) (r Report, err error) {
 	if err := c.fill(); err != nil {
 		return Report{}, err
+	}
+	if d.Logger == nil {
+		d.Logger = slog.Default()
+	}
+	if d.Out == nil {
+		d.Out = io.Discard
 	}
 	cluster := Cluster{Servers: c.Servers, HTTP: c.HTTP}
 	if c.Servers == "" {
@@ -74,7 +82,6 @@ func (h *harness) run(ctx context.Context) (Report, error) {
 		}
 		src = prepared
 	}
-	r.Reused = src.reused()
 	if h.config.Baseline {
 		if r.Baseline, err = measureBaseline(ctx, h.config, plain, h.bare); err != nil {
 			return r, err
@@ -188,6 +195,7 @@ func (h *harness) write(ctx context.Context, src source, heads map[string]uint64
 	elapsed := time.Since(shared.schedule.start)
 	stopBar()
 	r.sum(workers, shared.latency, elapsed)
+	r.Reused = src.reused(r.Rows)
 	h.mu.Lock()
 	r.Retries = h.retries
 	h.mu.Unlock()

@@ -26,8 +26,8 @@ type batch struct {
 type source interface {
 	batch(n uint64, buf []byte) (b batch, used []byte, ok bool)
 	tables() []string
-	// reused says how often content comes again, for the report; "" if never.
-	reused() string
+	// reused says how content comes again in a run of so many rows, for the report; "" if it does not.
+	reused(rows uint64) string
 }
 
 // cpuSource makes line protocol of the cpu-only shape.
@@ -60,9 +60,9 @@ func (s *cpuSource) batch(n uint64, buf []byte) (batch, []byte, bool) {
 
 func (s *cpuSource) tables() []string { return []string{s.table} }
 
-func (s *cpuSource) reused() string {
+func (s *cpuSource) reused(rows uint64) string {
 	distinct := uint64(s.rows.rounds) * hosts
-	if s.total > 0 && s.total <= distinct {
+	if rows <= distinct {
 		return ""
 	}
 	return fmt.Sprintf("field values repeat every %s rows, timestamps go on", grouped(distinct))
@@ -131,8 +131,8 @@ func (s *fileSource) batch(n uint64, buf []byte) (batch, []byte, bool) {
 	return s.batches[n], buf, true
 }
 
-func (s *fileSource) tables() []string { return s.names }
-func (s *fileSource) reused() string   { return "" }
+func (s *fileSource) tables() []string     { return s.names }
+func (s *fileSource) reused(uint64) string { return "" }
 
 // Prepared batches are encoded before the run; the same ones are sent again and again.
 const (
@@ -211,8 +211,8 @@ func (s *preparedSource) batch(n uint64, buf []byte) (batch, []byte, bool) {
 
 func (s *preparedSource) tables() []string { return s.of.tables() }
 
-func (s *preparedSource) reused() string {
-	if n := uint64(len(s.batches)); s.total == 0 || n < s.total {
+func (s *preparedSource) reused(rows uint64) string {
+	if n := uint64(len(s.batches)); rows > n*uint64(s.size) {
 		return fmt.Sprintf("%d batches were encoded before the run and sent again and again", n)
 	}
 	return "encoded before the run"
