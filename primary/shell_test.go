@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// startNATS runs a server in this process and connects to it; network says whether over TCP or through memory.
+// startNATS runs a server in this process and connects to it through memory.
 func startNATS(t testing.TB) *nats.Conn {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{
