@@ -241,20 +241,23 @@ func (n *node) leave() error {
 	if n.member == nil {
 		return n.stack.stop()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
 	live := n.member.State() == api.Live
 	if live {
 		n.member.Announce(api.Draining)
-		if err := n.member.SetState(ctx, api.Draining); err != nil {
-			n.log.Warn("left without saying so", "error", err)
-		}
+		n.say(api.Draining)
 	}
 	err := n.stack.stopPart("primary")
 	if live && err == nil {
-		if err := n.member.SetState(ctx, api.Stopped); err != nil {
-			n.log.Warn("left without saying so", "error", err)
-		}
+		n.say(api.Stopped)
 	}
 	return errors.Join(err, n.stack.stop())
+}
+
+// say writes a leaving node's state into the registry. One that cannot is found silent, and treated as dead.
+func (n *node) say(s api.State) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if err := n.member.SetState(ctx, s); err != nil {
+		n.log.Warn("left without saying so", "state", s, "error", err)
+	}
 }
