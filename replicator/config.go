@@ -27,7 +27,7 @@ type Config struct {
 	PieceRecords int
 	// FetchParallel is how many segments are fetched at once; 0: 4.
 	FetchParallel int
-	// FetchTimeout bounds one fetch of a segment; 0: 1 min. Too short, and a slow object store never gets one through.
+	// FetchTimeout is how long a source may send no byte of a segment before it is given up; 0: 15 s.
 	FetchTimeout time.Duration
 	// PieceWait is how long a piece of the log waits for a fetch that has begun, before the tables that need it are
 	// left behind and the others go on; 0: 3 s.
@@ -55,7 +55,7 @@ func (c *Config) check() error {
 		value *time.Duration
 		usual time.Duration
 	}{
-		{&c.PollInterval, 200 * time.Millisecond}, {&c.FetchTimeout, time.Minute}, {&c.PieceWait, 3 * time.Second},
+		{&c.PollInterval, 200 * time.Millisecond}, {&c.FetchTimeout, 15 * time.Second}, {&c.PieceWait, 3 * time.Second},
 		{&c.RetryMax, 5 * time.Second}, {&c.CheckpointInterval, time.Second}, {&c.RepairWait, 15 * time.Second},
 		{&c.WriteTimeout, time.Minute},
 	} {

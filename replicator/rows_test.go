@@ -109,6 +109,7 @@ func TestDamagedSegmentIsRepairedOnRead(t *testing.T) {
 func TestDamagedSegmentIsRepairedFromAnotherNode(t *testing.T) {
 	w := newWorld(t, 1)
 	id := w.commit(group{"cpu", []write{{rows(1, 100), false}}})
+	w.startFresh("r0").damage(t, id, flip(400)) // it has a damaged copy itself, and is asked first
 	w.startFresh("r1")
 	n := w.startFresh("r2")
 	w.objects.lost.Store(true)

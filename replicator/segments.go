@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -23,16 +24,18 @@ import (
 type segments struct {
 	fsys    disk.FS
 	dir     string
-	sources []source
+	objects source
+	peers   func(context.Context) ([]source, error) // who else may have it
 	workers int
-	timeout time.Duration // of one fetch, over all sources
+	timeout time.Duration // without a byte, until a source is given up
 	wait    time.Duration // of a caller, for a fetch that has begun
 	metrics *metrics
 	log     *slog.Logger
 	queue   chan *flight
+	landed  atomic.Uint64 // fetches that have ended
 
 	mu      sync.Mutex
-	flights map[api.SegmentID]*flight // wanted, and not there yet
+	flights map[api.SegmentID]*flight // in the queue or with a worker
 	names   uint64                    // of temporary files
 }
 
@@ -45,8 +48,14 @@ type flight struct {
 	err     error
 }
 
-// errStuck says that a fetch takes longer than a caller waits. It goes on.
-var errStuck = errors.New("fetch takes long and goes on in the background")
+var (
+	// errStuck says that a fetch takes longer than a caller waits. It goes on.
+	errStuck = errors.New("fetch takes long and goes on in the background")
+	errQueue = errors.New("too many segments are waited for")
+)
+
+// queueMax bounds the segments that are waited for. Shards and readers have a few each.
+const queueMax = 4096
 
 // fetchDir holds what is being fetched. No node's id begins with a dot.
 func (s *segments) fetchDir() string { return filepath.Join(s.dir, ".fetch") }
@@ -86,74 +95,102 @@ func (s *segments) land(f *flight) {
 	s.mu.Lock()
 	delete(s.flights, f.id)
 	s.mu.Unlock()
+	s.landed.Add(1)
 	close(f.done)
 }
 
-// get fetches a segment into its place and returns the places of its groups, all of them checked.
+// get fetches a segment into its place and returns the places of its groups, all of them checked. It returns errStuck
+// if that takes long; the fetch goes on then, so that a later call finds it done.
 func (s *segments) get(ctx context.Context, id api.SegmentID) ([]segment.Entry, error) {
-	s.mu.Lock()
-	f, shared := s.flights[id]
-	if !shared {
-		f = &flight{id: id, begun: make(chan struct{}), done: make(chan struct{})}
-		s.flights[id] = f
-	}
-	s.mu.Unlock()
-	if !shared {
-		select {
-		case s.queue <- f:
-		case <-ctx.Done():
-			f.err = ctx.Err()
-			s.land(f)
-			return nil, f.err
-		}
-	}
-	return s.await(ctx, f)
-}
-
-func (s *segments) await(ctx context.Context, f *flight) ([]segment.Entry, error) {
-	select {
-	case <-f.begun:
-	case <-f.done: // whoever began it gave up before a worker had it
-		return f.entries, f.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	f, err := s.want(id)
+	if err != nil {
+		return nil, err
 	}
 	patience := time.NewTimer(s.wait)
 	defer patience.Stop()
-	select {
-	case <-f.done:
-		return f.entries, f.err
-	case <-patience.C:
-		return nil, errStuck
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	begun := f.begun
+	for landed := s.landed.Load(); ; {
+		select {
+		case <-begun:
+			begun = nil
+			patience.Reset(s.wait)
+		case <-f.done:
+			return f.entries, f.err
+		case <-patience.C:
+			// In the queue, it is patient for as long as fetches end in front of it.
+			now := s.landed.Load()
+			if begun == nil || now == landed {
+				return nil, errStuck
+			}
+			landed = now
+			patience.Reset(s.wait)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 
-// fetch tries the sources in turn until one gives a whole, sound segment.
+// want returns the fetch of a segment that is on its way, or puts a new one into the queue.
+func (s *segments) want(id api.SegmentID) (*flight, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.flights[id]; f != nil {
+		return f, nil
+	}
+	f := &flight{id: id, begun: make(chan struct{}), done: make(chan struct{})}
+	select {
+	case s.queue <- f:
+		s.flights[id] = f
+		return f, nil
+	default:
+		return nil, errQueue
+	}
+}
+
+// fetch tries the object store, and then the other nodes, until one gives a whole, sound segment.
 func (s *segments) fetch(ctx context.Context, id api.SegmentID) ([]segment.Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
 	begun := time.Now()
-	var errs []error
-	for _, from := range s.sources {
+	entries, err := s.fetchFrom(ctx, s.objects, id)
+	if err != nil {
+		entries, err = s.fetchFromPeers(ctx, id, err)
+	}
+	if err != nil {
+		s.metrics.errors.WithLabelValues("fetch").Inc()
+		return nil, fmt.Errorf("fetch segment %s: %w", id, err)
+	}
+	s.metrics.fetchSeconds.Observe(time.Since(begun).Seconds())
+	return entries, nil
+}
+
+func (s *segments) fetchFromPeers(ctx context.Context, id api.SegmentID, first error) ([]segment.Entry, error) {
+	ask, cancel := context.WithTimeout(ctx, peerTimeout)
+	peers, err := s.peers(ask)
+	cancel()
+	errs := []error{first, err}
+	for _, from := range peers {
 		entries, err := s.fetchFrom(ctx, from, id)
 		if err == nil {
-			s.metrics.fetchSeconds.Observe(time.Since(begun).Seconds())
 			return entries, nil
 		}
 		errs = append(errs, err)
 	}
-	s.metrics.errors.WithLabelValues("fetch").Inc()
-	return nil, fmt.Errorf("fetch segment %s: %w", id, errors.Join(errs...))
+	return nil, errors.Join(errs...)
 }
 
 func (s *segments) fetchFrom(ctx context.Context, from source, id api.SegmentID) ([]segment.Entry, error) {
-	body, err := from(ctx, id)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	quiet := time.AfterFunc(s.timeout, cancel)
+	defer quiet.Stop()
+	open, err := from(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
+	defer open.Close()
+	body := readerFunc(func(b []byte) (int, error) {
+		quiet.Reset(s.timeout)
+		return open.Read(b)
+	})
 	temp := s.tempName()
 	defer s.fsys.Remove(temp) // it is gone if all went well
 	if err := s.store(temp, body); err != nil {
@@ -169,6 +206,10 @@ func (s *segments) fetchFrom(ctx context.Context, from source, id api.SegmentID)
 	}
 	return entries, s.fsys.Rename(temp, path)
 }
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 func (s *segments) tempName() string {
 	s.mu.Lock()
@@ -186,8 +227,8 @@ func (s *segments) store(path string, body io.Reader) error {
 	if err != nil {
 		return err
 	}
-	// Neither side's own copy methods: they bring buffers of their own.
-	n, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{body}, make([]byte, copyBytes))
+	// Not the file's own copy method: it brings a buffer of its own.
+	n, err := io.CopyBuffer(struct{ io.Writer }{f}, body, make([]byte, copyBytes))
 	s.metrics.fetchBytes.Add(float64(n))
 	return errors.Join(err, f.Close())
 }

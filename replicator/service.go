@@ -36,7 +36,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, deps: deps, changed: make(chan struct{}),
-		client:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: cfg.FetchParallel}},
+		client:  newClient(cfg.FetchParallel),
 		reads:   make(chan struct{}, cfg.ReadsMax),
 		digests: make(chan digestQuestion, digestsMax)}
 	var err error
@@ -46,8 +46,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.segments = &segments{fsys: deps.FS, dir: cfg.SegmentsDir, workers: cfg.FetchParallel,
 		timeout: cfg.FetchTimeout, wait: cfg.PieceWait, metrics: s.metrics, log: deps.Logger,
-		sources: []source{fromObjects(deps.Objects), s.fromPeers},
-		queue:   make(chan *flight), flights: make(map[api.SegmentID]*flight)}
+		objects: fromObjects(deps.Objects), peers: s.peers,
+		queue: make(chan *flight, queueMax), flights: make(map[api.SegmentID]*flight)}
 	if err := s.segments.prepare(); err != nil {
 		return nil, fmt.Errorf("replicator: %w", err)
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/objstore"
@@ -21,27 +23,22 @@ func fromObjects(objects objstore.Store) source {
 	}
 }
 
-// errNoPeer says that no other node could give the segment.
-var errNoPeer = errors.New("no other node has it")
-
-// fromPeers asks the other nodes of the topology, one after the other.
-func (s *Service) fromPeers(ctx context.Context, id api.SegmentID) (io.ReadCloser, error) {
+// peers are the other nodes of the topology, each a source of its own: one may have a damaged copy.
+func (s *Service) peers(ctx context.Context) ([]source, error) {
 	topology, err := s.deps.Topology(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the other nodes: %w", err)
 	}
-	errs := []error{errNoPeer}
+	var sources []source
 	for _, n := range topology.Nodes {
 		if n.ID == s.cfg.ID || n.HTTP == "" {
 			continue
 		}
-		body, err := s.fromPeer(ctx, n, id)
-		if err == nil {
-			return body, nil
-		}
-		errs = append(errs, err)
+		sources = append(sources, func(ctx context.Context, id api.SegmentID) (io.ReadCloser, error) {
+			return s.fromPeer(ctx, n, id)
+		})
 	}
-	return nil, errors.Join(errs...)
+	return sources, nil
 }
 
 func (s *Service) fromPeer(ctx context.Context, n api.Node, id api.SegmentID) (io.ReadCloser, error) {
@@ -58,4 +55,16 @@ func (s *Service) fromPeer(ctx context.Context, n api.Node, id api.SegmentID) (i
 		return nil, errors.Join(fmt.Errorf("node %s: %s", n.ID, answer.Status), answer.Body.Close())
 	}
 	return answer.Body, nil
+}
+
+// peerTimeout is how long another node may take to answer at all: a host that has vanished takes for ever.
+const peerTimeout = 3 * time.Second
+
+func newClient(parallel int) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: peerTimeout}).DialContext,
+		ResponseHeaderTimeout: peerTimeout,
+		MaxIdleConnsPerHost:   parallel,
+		IdleConnTimeout:       time.Minute,
+	}}
 }
