@@ -52,6 +52,10 @@ func single(table string, parse parseOne) func([]byte, int64) (lineproto.Result,
 
 // process is a worker's part of a request: from bytes to writes that are on their way.
 func (s *Service) process(ctx context.Context, r *request) {
+	if time.Since(r.arrived) >= s.cfg.RequestTimeout {
+		s.refuse(r, s.overloaded()) // it waited here all its time, and has had no effect
+		return
+	}
 	entries, err := s.parse(r)
 	r.data = nil
 	if err == nil {

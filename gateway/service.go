@@ -136,7 +136,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.held.setClosed(false)
-	s.log.Info("gateway takes writes", "producer", s.cfg.ID)
+	s.log.Info("gateway takes writes")
 	<-ctx.Done()
 	err = listening.Stop()
 	s.drain(stop)
