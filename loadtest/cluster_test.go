@@ -96,14 +96,14 @@ func TestRunAgainstAWholeCluster(t *testing.T) {
 		tcp  bool
 		loadtest.Config
 	}{
-		{"cpu-only", false, loadtest.Config{Rows: 45_000, Batch: 2000, Writers: 4}},
-		{"cpu-only over TCP through primaries", true, loadtest.Config{Rows: 20_000, Batch: 1000, Writers: 4, Via: "primary"}},
-		{"cpu-only over HTTP", false, loadtest.Config{Rows: 10_000, Batch: 1000, Writers: 2, Via: "http"}},
-		{"encoded batches", false, loadtest.Config{Rows: 41_000, Batch: 2000, Writers: 4, Format: "arrow"}},
+		{"cpu-only", false, loadtest.Config{Rows: 22_500, Batch: 1000, Writers: 4}},
+		{"cpu-only over TCP through primaries", true, loadtest.Config{Rows: 8000, Batch: 500, Writers: 4, Via: "primary"}},
+		{"cpu-only over HTTP", false, loadtest.Config{Rows: 4000, Batch: 500, Writers: 2, Via: "http"}},
+		{"encoded batches", false, loadtest.Config{Rows: 10_250, Batch: 500, Writers: 4, Format: "arrow"}},
 		{"encoded batches straight to primaries", false,
-			loadtest.Config{Rows: 241_000, Batch: 2000, Writers: 4, Format: "arrow", Via: "primary"}},
-		{"small with the baseline", false, loadtest.Config{Workload: "small", Rows: 2000, Writers: 200, Baseline: true}},
-		{"small with identities", false, loadtest.Config{Workload: "small", Rows: 2000, Writers: 200, Identity: "producer"}},
+			loadtest.Config{Rows: 40_250, Batch: 500, Writers: 4, Format: "arrow", Via: "primary"}},
+		{"small with the baseline", false, loadtest.Config{Workload: "small", Rows: 1000, Writers: 200, Baseline: true}},
+		{"small with identities", false, loadtest.Config{Workload: "small", Rows: 1000, Writers: 200, Identity: "producer"}},
 		{"conflict", false, loadtest.Config{Workload: "conflict", Duration: time.Second, Writers: 8}},
 		{"open loop", false, loadtest.Config{Duration: time.Second, Rate: 20_000, Batch: 500, Writers: 16}},
 		{"file", false, loadtest.Config{Workload: "file:" + file, Writers: 2}},

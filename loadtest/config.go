@@ -74,7 +74,9 @@ type Deps struct {
 	StartCluster func(context.Context) (Cluster, error)
 	Out          io.Writer // the report
 	Terminal     bool      // Out is a terminal: show progress
-	Logger       *slog.Logger
+	// NATS are options for every connection to Servers: credentials, TLS.
+	NATS   []nats.Option
+	Logger *slog.Logger
 }
 
 // The workloads.

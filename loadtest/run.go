@@ -106,7 +106,7 @@ func (h *harness) run(ctx context.Context) (Report, error) {
 
 func (h *harness) options() []client.Option {
 	opts := []client.Option{client.WithNamespace(h.config.Namespace), client.WithName("braid-loadtest"),
-		client.WithRetryHook(h.countRetry), client.WithLogger(h.deps.Logger)}
+		client.WithRetryHook(h.countRetry), client.WithLogger(h.deps.Logger), client.WithNATS(h.deps.NATS...)}
 	if h.cluster.InProcess != nil {
 		opts = append(opts, client.WithInProcess(h.cluster.InProcess))
 	}
@@ -126,7 +126,7 @@ func (h *harness) connect(ctx context.Context) error {
 
 // bare opens a connection without the SDK, over the same transport.
 func (h *harness) bare() (*nats.Conn, error) {
-	opts := []nats.Option{nats.Name("braid-loadtest-baseline")}
+	opts := append([]nats.Option{nats.Name("braid-loadtest-baseline")}, h.deps.NATS...)
 	if h.cluster.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(h.cluster.InProcess))
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/seed-551dd829/braid/client"
 	"github.com/seed-551dd829/braid/internal/history"
 )
@@ -97,13 +99,8 @@ func (v *verifier) table(ctx context.Context, table string, head uint64) error {
 		}
 		sum.Digest = digest
 		verdict.Merge(differ)
-		for _, id := range v.result.Nodes {
-			n, rows, err := v.read(ctx, id, table, base+1, head)
-			if err != nil {
-				return err
-			}
-			nodes = append(nodes, n)
-			sum.Rows = rows
+		if nodes, sum.Rows, err = v.readAll(ctx, table, base+1, head); err != nil {
+			return err
 		}
 	} else {
 		nodes = append(nodes, history.Node{ID: "sequencer", Applied: base})
@@ -146,6 +143,26 @@ func (v *verifier) digests(
 		}
 	}
 	return first.Sum, verdict, nil
+}
+
+// readersMax bounds the nodes that are read from at the same time.
+const readersMax = 2
+
+// readAll reads the same transactions from every node, and returns the rows of the first.
+func (v *verifier) readAll(ctx context.Context, table string, from, to uint64) ([]history.Node, uint64, error) {
+	nodes, rows := make([]history.Node, len(v.result.Nodes)), make([]uint64, len(v.result.Nodes))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(readersMax)
+	for i, id := range v.result.Nodes {
+		group.Go(func() (err error) {
+			nodes[i], rows[i], err = v.read(ctx, id, table, from, to)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, 0, err
+	}
+	return nodes, rows[0], nil
 }
 
 // read streams the rows of a node and keeps a checksum for each transaction.
