@@ -2,7 +2,9 @@ package columnar
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 )
 
 // dict gives each distinct value of a tag column a code, in order of first appearance.
@@ -17,8 +19,30 @@ type dictSlot struct {
 	code uint32 // plus one; 0: the slot is free
 }
 
-// dictSeed differs from process to process, so that nobody can choose values that collide. Codes do not depend on it.
-var dictSeed = maphash.MakeSeed()
+// The seeds differ from process to process, so that nobody can choose values that collide. Codes do not depend on them.
+var (
+	dictSeed  = maphash.MakeSeed()
+	dictSeed1 = maphash.Bytes(dictSeed, []byte{1})
+	dictSeed2 = maphash.Bytes(dictSeed, []byte{2})
+)
+
+// hashTag hashes short values, which nearly all are, with one multiplication (as wyhash does), others with maphash.
+func hashTag(v []byte) uint64 {
+	n := len(v)
+	var a, b uint64
+	switch {
+	case n > 16:
+		return maphash.Bytes(dictSeed, v)
+	case n >= 8:
+		a, b = binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[n-8:])
+	case n >= 4:
+		a, b = uint64(binary.LittleEndian.Uint32(v)), uint64(binary.LittleEndian.Uint32(v[n-4:]))
+	case n > 0:
+		a, b = uint64(v[0])<<8|uint64(v[n-1]), uint64(v[n/2])
+	}
+	hi, lo := bits.Mul64(a^dictSeed1, b^dictSeed2^uint64(n))
+	return hi ^ lo
+}
 
 const dictTableMin = 64
 
@@ -31,7 +55,7 @@ func (d *dict) code(v []byte) uint32 {
 	if 2*len(d.offs) >= len(d.table) {
 		d.grow()
 	}
-	h := maphash.Bytes(dictSeed, v)
+	h := hashTag(v)
 	mask := uint64(len(d.table) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {
 		s := &d.table[i]
@@ -66,7 +90,7 @@ func (d *dict) grow() {
 	}
 	mask := uint64(size - 1)
 	for code := range uint32(d.len()) {
-		h := maphash.Bytes(dictSeed, d.value(code))
+		h := hashTag(d.value(code))
 		i := h & mask
 		for d.table[i].code != 0 {
 			i = (i + 1) & mask

@@ -27,7 +27,7 @@ func Validate(ipc []byte, schema api.Schema, rows int) error {
 	return err
 }
 
-var openers = sync.Pool{New: func() any { return new(opener) }}
+var openers = sync.Pool{New: func() any { return &opener{seen: map[int64]bool{}} }}
 
 // opener reads and checks a group's stream.
 type opener struct {
@@ -35,7 +35,8 @@ type opener struct {
 	reuse   bool // the columns are only checked: each may use the memory of the one before
 	columns []openColumn
 	rows    int
-	tag     int // the column of the latest dictionary
+	tag     int            // the column of the latest dictionary
+	seen    map[int64]bool // dictionaries of the schema
 }
 
 // openColumn is a column's buffers, checked.
@@ -118,7 +119,7 @@ func (o *opener) schema(m *ipcMessage, schema api.Schema) error {
 		return fmt.Errorf("the Arrow schema has %d columns, the fingerprint names %d", n, schema.Len())
 	}
 	o.columns, o.tag = o.columns[:0], 0
-	seen := map[int64]bool{}
+	clear(o.seen)
 	for i, c := range schema.Columns() {
 		var field ipcField
 		f.field1(flatTable(f.follow(at+4*i)), &field)
@@ -130,10 +131,10 @@ func (o *opener) schema(m *ipcMessage, schema api.Schema) error {
 				field.name, c.Name, c.Type)
 		}
 		if c.Type == api.Tag {
-			if seen[field.dictionary] {
+			if o.seen[field.dictionary] {
 				return fmt.Errorf("column %q shares its dictionary with another", c.Name)
 			}
-			seen[field.dictionary] = true
+			o.seen[field.dictionary] = true
 		}
 		o.columns = append(o.columns, openColumn{Column: c, id: field.dictionary})
 	}

@@ -9,31 +9,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// number reads a float64, an int64 (behind it an i) or a uint64 (a u).
-func (p *parser) number() (fieldValue, *api.Error) {
-	data := p.data
-	i := p.pos
-	negative := data[i] == '-'
-	if negative {
-		i++
-	}
-	// Up to 18 digits cannot overflow, and are nearly all there is.
-	var v uint64
-	first := i
-	for ; i < len(data) && data[i]-'0' <= 9; i++ {
-		v = v*10 + uint64(data[i]-'0')
-	}
-	if digits := i - first; digits > 0 && digits <= 18 && i < len(data) && data[i] == 'i' &&
-		(i+1 == len(data) || classes[data[i+1]]&endsValue != 0) {
-		p.pos = i + 1
-		if negative {
-			v = -v
-		}
-		return fieldValue{kind: api.Int64, word: v}, nil
-	}
-	return parseNumber(p.word())
-}
-
+// parseNumber reads a float64, an int64 (behind it an i) or a uint64 (a u).
 func parseNumber(w []byte) (fieldValue, *api.Error) {
 	text := unsafe.String(unsafe.SliceData(w), len(w)-1)
 	switch w[len(w)-1] {
@@ -105,31 +81,26 @@ func simpleFloat(w []byte) (float64, bool) {
 
 // parseInt reads a timestamp: an optional minus and digits.
 func parseInt(w []byte) (int64, bool) {
-	negative := len(w) > 0 && w[0] == '-'
 	digits := w
-	if negative {
-		digits = w[1:]
+	limit := uint64(math.MaxInt64)
+	if len(w) > 0 && w[0] == '-' {
+		digits, limit = w[1:], limit+1
 	}
-	if len(digits) == 0 || len(digits) > 18 {
-		return parseLongInt(w)
+	for len(digits) > 19 && digits[0] == '0' {
+		digits = digits[1:]
 	}
-	var v int64
+	if len(digits) == 0 || len(digits) > 19 {
+		return 0, false
+	}
+	var v uint64 // 19 digits cannot overflow it
 	for _, c := range digits {
 		if c-'0' > 9 {
 			return 0, false
 		}
-		v = v*10 + int64(c-'0')
+		v = v*10 + uint64(c-'0')
 	}
-	if negative {
-		v = -v
+	if len(digits) < len(w) && w[0] == '-' {
+		return -int64(v), v <= limit
 	}
-	return v, true
-}
-
-func parseLongInt(w []byte) (int64, bool) {
-	if len(w) == 0 || w[0] == '+' {
-		return 0, false
-	}
-	v, err := strconv.ParseInt(unsafe.String(unsafe.SliceData(w), len(w)), 10, 64)
-	return v, err == nil
+	return int64(v), v <= limit
 }

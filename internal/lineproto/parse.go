@@ -98,7 +98,7 @@ type table struct {
 type slot struct {
 	raw    []byte // the key as the payload spells it, "=" included
 	column *columnar.Column
-	value  []byte // of a tag, if it is spelt without a backslash
+	value  []byte // of a tag, as the payload spells it
 	code   uint32 // of value
 }
 
@@ -284,4 +284,12 @@ func (p *parser) measurement() (*table, *api.Error) {
 	}
 	p.last = t
 	return t, nil
+}
+
+// plain is raw if it has no backslash, so that equal bytes in front of a separator are the same token; else nil.
+func plain(raw []byte) []byte {
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return nil
+	}
+	return raw
 }

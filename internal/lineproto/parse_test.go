@@ -298,3 +298,20 @@ func TestNoAllocationPerRow(t *testing.T) {
 		t.Errorf("%g allocations for 5,000 rows", n)
 	}
 }
+
+// TestTagTwiceInTheFastPath: the row before has the tag twice as likely as not, and the same value.
+func TestTagTwiceInTheFastPath(t *testing.T) {
+	want := "m: 3 line 3: column \"t\" is there twice\n"
+	if got := outcome(t, "m,t=a,u=b v=1i\nm,t=a,u=b v=1i\nm,t=a,t=a v=1i", Options{}); got != want {
+		t.Errorf("%s", got)
+	}
+	want = "m: 2 line 2: column \"v\" is there twice\n"
+	if got := outcome(t, "m v=1i,w=2i\nm v=1i,v=2i", Options{}); got != want {
+		t.Errorf("%s", got)
+	}
+	// The second slot foresees u, which then comes first: the third row's second key is u again.
+	want = "m: 2 line 2: column \"u\" is there twice\n"
+	if got := outcome(t, "m,t=a,u=b v=1i\nm,u=b,u=b v=1i", Options{}); got != want {
+		t.Errorf("%s", got)
+	}
+}

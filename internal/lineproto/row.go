@@ -1,7 +1,6 @@
 package lineproto
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"unicode/utf8"
@@ -17,8 +16,13 @@ func (p *parser) row(t *table) *api.Error {
 		return err
 	}
 	p.inFields = true
+	row := t.batch.Rows()
 	for more := true; more; n++ {
-		if more, err = p.field(t, n); err != nil {
+		if n < len(t.slots) && p.plainInt(&t.slots[n], row) {
+			if more = p.peek() == ','; more {
+				p.pos++
+			}
+		} else if more, err = p.field(t, n); err != nil {
 			return err
 		}
 	}
@@ -43,6 +47,9 @@ func (p *parser) tags(t *table) (int, *api.Error) {
 		default:
 			return n, p.unexpected("a tag or the fields were expected")
 		}
+		if n < len(t.slots) && p.plainTag(&t.slots[n], row) {
+			continue
+		}
 		c, name, err := p.columnKey(t, n, "tag")
 		if err != nil {
 			return n, err
@@ -61,18 +68,9 @@ func (p *parser) tags(t *table) (int, *api.Error) {
 	}
 }
 
-// tagValue reads the value of s's column; most likely it is that of the row before.
+// tagValue reads the value of s's column.
 func (p *parser) tagValue(s *slot, row int) *api.Error {
-	c, rest := s.column, p.data[p.pos:]
-	if v := s.value; len(v) > 0 && len(rest) > len(v) && rest[0] == v[0] &&
-		(rest[len(v)] == ',' || rest[len(v)] == ' ') && string(rest[:len(v)]) == string(v) {
-		p.pos += len(v)
-		if !c.PutCode(row, s.code) {
-			return c.Refusal()
-		}
-		return nil
-	}
-	start := p.pos
+	c, start := s.column, p.pos
 	v, ok := p.token(&p.value, endsKey, escapedInKey)
 	switch {
 	case !ok:
@@ -82,16 +80,8 @@ func (p *parser) tagValue(s *slot, row int) *api.Error {
 	case !c.PutTag(row, v):
 		return c.Refusal()
 	}
-	s.value, s.code = plain(p.data[start:p.pos]), c.LastCode()
+	s.value, s.code = p.data[start:p.pos], c.LastCode()
 	return nil
-}
-
-// plain is raw if it has no backslash, so that equal bytes in front of a separator are the same token; else nil.
-func plain(raw []byte) []byte {
-	if bytes.IndexByte(raw, '\\') >= 0 {
-		return nil
-	}
-	return raw
 }
 
 // columnKey reads a key and its "=". The n-th key of a row is most likely that of the row before; otherwise only
@@ -190,7 +180,7 @@ type fieldValue struct {
 func (p *parser) fieldValue() (fieldValue, *api.Error) {
 	switch c := p.peek(); {
 	case '0' <= c && c <= '9', c == '-', c == '.':
-		return p.number()
+		return parseNumber(p.word())
 	case c == '"':
 		p.pos++
 		text, closed := p.quoted()
