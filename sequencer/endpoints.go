@@ -25,17 +25,19 @@ func (s *Service) endpoints() []endpoint {
 		{"topology", sub.TopologyGet(), handleRead(s, func(r kv.Reader, _ struct{}) (api.Topology, error) {
 			return Topology(r)
 		})},
-		{"segment", sub.SegmentState(), handleRead(s, func(r kv.Reader, q api.SegmentStateRequest) (api.SegmentStateAnswer, error) {
-			return SegmentState(r, q.Segment)
-		})},
+		{"segment", sub.SegmentState(), handleRead(s,
+			func(r kv.Reader, q api.SegmentStateRequest) (api.SegmentStateAnswer, error) {
+				return SegmentState(r, q.Segment)
+			})},
 		{"node", sub.RegisterNode(), handleUpdate(s, s.core.RegisterNode,
 			func(a *api.RegisterNodeAnswer) *api.Topology { return &a.Topology })},
 		{"state", sub.NodeState(), handleUpdate(s, s.core.SetNodeState,
 			func(a *api.NodeStateAnswer) *api.Topology { return &a.Topology })},
 		{"producer", sub.RegisterProducer(), handleUpdate(s, s.core.RegisterProducer, nil)},
-		{"renew", sub.RenewProducer(), handleUpdate(s, func(t kv.Txn, q api.RenewProducerRequest) (struct{}, error) {
-			return struct{}{}, s.core.RenewProducer(t, q)
-		}, nil)},
+		{"renew", sub.RenewProducer(), handleUpdate(s,
+			func(t kv.Txn, q api.RenewProducerRequest) (struct{}, error) {
+				return struct{}{}, s.core.RenewProducer(t, q)
+			}, nil)},
 	}
 	for shard := range s.core.Shards {
 		all = append(all,

@@ -104,9 +104,9 @@ func (x *commitTx) claim(tbl *tableState, id *api.ProducerSeq) (claim, error) {
 	return claim{sequences: q, stored: q.answers[id.Sequence]}, nil
 }
 
-// claimWrites fills x.claims with the claims of a group's writes, before any of them is decided: what one write says of
-// settled holds for the whole group, so that a request that is run again decides the same. It returns false if a producer would have too many
-// answers above settled: then nothing may be decided.
+// claimWrites fills x.claims with the claims of a group's writes, before any of them is decided: what one write says
+// of settled holds for the whole group, so that a request that is run again decides the same. It returns false if a
+// producer would have too many answers above settled: then nothing may be decided.
 func (x *commitTx) claimWrites(tbl *tableState, g *Group, own claim) (fits bool, err error) {
 	x.claims, x.touched = x.claims[:0], x.touched[:0]
 	count := func(c claim) {

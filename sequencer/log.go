@@ -16,7 +16,8 @@ const (
 // ReadLog appends an encoded api.LogAnswer to b: the records of a shard's log from an index on.
 func (c Core) ReadLog(r kv.Reader, b []byte, shard int, q api.LogRequest) ([]byte, error) {
 	if q.From == 0 || shard < 0 || shard >= c.Shards {
-		return nil, invalid("a log is read from index 1 on, of shards 0 to %d; not from %d of %d", c.Shards-1, q.From, shard)
+		return nil, invalid("a log is read from index 1 on, of shards 0 to %d; not from %d of %d",
+			c.Shards-1, q.From, shard)
 	}
 	head, err := getNumber(r, appendNumbers(nil, kindLogHead, uint64(shard)))
 	if err != nil {

@@ -24,7 +24,9 @@ type metrics struct {
 
 func newMetrics(r prometheus.Registerer, depth func() float64) (*metrics, error) {
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "braid_sequencer_" + name, Help: help, Buckets: buckets})
+		return prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "braid_sequencer_" + name, Help: help, Buckets: buckets,
+		})
 	}
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "braid_sequencer_" + name, Help: help})

@@ -47,8 +47,8 @@ func connect(t testing.TB, s *server.Server) *nats.Conn {
 	return nc
 }
 
-// startService runs an instance until the test ends.
-func startService(t testing.TB, nc *nats.Conn, cfg Config, store kv.Store) {
+// startService runs an instance until stop is called, or the test ends. stop returns what Run returned.
+func startService(t testing.TB, nc *nats.Conn, cfg Config, store kv.Store) (stop func() error) {
 	t.Helper()
 	s, err := New(cfg, Deps{Conn: nc, Store: store, Logger: slog.New(slog.DiscardHandler),
 		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"id": cfg.ID}, prometheus.NewRegistry())})
@@ -58,9 +58,9 @@ func startService(t testing.TB, nc *nats.Conn, cfg Config, store kv.Store) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
+		if err := stop(); err != nil && !errors.Is(err, kv.ErrFailed) {
 			t.Errorf("Run: %v", err)
 		}
 	})
@@ -72,6 +72,7 @@ func startService(t testing.TB, nc *nats.Conn, cfg Config, store kv.Store) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the service is not ready")
 	}
+	return stop
 }
 
 type cluster struct {
@@ -79,17 +80,19 @@ type cluster struct {
 	nc    *nats.Conn
 	seq   *bus.Sequencer
 	epoch uint64 // of node p1
+	stops []func() error
 }
 
 func startCluster(t testing.TB, store kv.Store, instances int) *cluster {
 	t.Helper()
 	server := startNATS(t)
 	nc := connect(t, server)
-	for i := range instances {
-		startService(t, connect(t, server), Config{ID: fmt.Sprintf("s%d", i), TickInterval: 20 * time.Millisecond,
-			LeaseTTL: 200 * time.Millisecond}, store)
-	}
 	c := &cluster{t: t, nc: nc, seq: bus.NewSequencer(nc, api.Subjects{})}
+	for i := range instances {
+		cfg := Config{ID: fmt.Sprintf("s%d", i), TickInterval: 20 * time.Millisecond,
+			LeaseTTL: 200 * time.Millisecond, Patience: 500 * time.Millisecond}
+		c.stops = append(c.stops, startService(t, connect(t, server), cfg, store))
+	}
 	a, err := c.seq.RegisterNode(c.ctx(), api.RegisterNodeRequest{ID: "p1", Role: api.Primary, Mark: "m", Attempt: "1"})
 	if err != nil {
 		t.Fatal(err)
@@ -279,11 +282,25 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// eventually polls until done says true.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline, poll := time.After(20*time.Second), time.NewTicker(2*time.Millisecond)
+	defer poll.Stop()
+	for !done() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: not within 20 s", what)
+		case <-poll.C:
+		}
+	}
+}
+
 // TestOneTickHolder: of two instances one bumps the ticks, so that they pass at their pace; when it stops, the other
 // goes on.
 func TestOneTickHolder(t *testing.T) {
 	store := memory.New(memory.Options{})
-	startCluster(t, store, 2)
+	c := startCluster(t, store, 2)
 	holder := func() (l LeaseView, ticks uint64) {
 		err := store.View(context.Background(), func(r kv.Reader) (err error) {
 			if l, err = getLease(r, ticksLease); err == nil {
@@ -294,24 +311,144 @@ func TestOneTickHolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return l, ticks
-	}
-	deadline, poll := time.After(20*time.Second), time.NewTicker(5*time.Millisecond)
-	defer poll.Stop()
-	for {
-		select {
-		case <-deadline:
-			t.Fatal("no ticks")
-		case <-poll.C:
-		}
-		l, ticks := holder()
-		if ticks < 5 {
-			continue
-		}
 		if l.Counter != ticks {
 			t.Errorf("%d ticks, %d bumps of the lease", ticks, l.Counter)
 		}
-		return
+		return l, ticks
+	}
+	eventually(t, "five ticks", func() bool { _, ticks := holder(); return ticks >= 5 })
+	first, _ := holder()
+	if err := c.stops[first.Holder[1]-'0'](); err != nil {
+		t.Fatal(err)
+	}
+	_, before := holder()
+	eventually(t, "ticks of the other instance", func() bool {
+		l, ticks := holder()
+		return l.Holder != first.Holder && ticks > before+3
+	})
+}
+
+// brokenStore answers as it is told to.
+type brokenStore struct {
+	kv.Store
+	mu  sync.Mutex
+	err error
+}
+
+func (b *brokenStore) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+func (b *brokenStore) Update(ctx context.Context, f func(kv.Txn) error) error {
+	b.mu.Lock()
+	err := b.err
+	b.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return b.Store.Update(ctx, f)
+}
+
+// TestStoreAway: while the store is away requests are tried again for as long as they have patience, then answered
+// 503; when it is back, so are the answers.
+func TestStoreAway(t *testing.T) {
+	store := &brokenStore{Store: memory.New(memory.Options{})}
+	c := startCluster(t, store, 1)
+	f := c.grow("cpu")
+	r := api.CommitRequest{Node: "p1", Epoch: c.epoch, Groups: []api.CommitGroup{keyed("cpu", f, "k")}}
+	for _, away := range []error{kv.ErrUnknown, kv.ErrUnavailable} {
+		store.fail(away)
+		if _, err := c.seq.Commit(c.ctx(), 0, &r); !api.IsName(err, api.Unavailable) {
+			t.Errorf("commit: %v", err)
+		}
+		q := api.RegisterProducerRequest{ID: "g1", Attempt: "1"}
+		if _, err := c.seq.RegisterProducer(c.ctx(), q); !api.IsName(err, api.Unavailable) {
+			t.Errorf("registration: %v", err)
+		}
+	}
+	back := time.AfterFunc(50*time.Millisecond, func() { store.fail(nil) })
+	defer back.Stop()
+	answers, err := c.seq.Commit(c.ctx(), 0, &r)
+	if err != nil || answers[0].Writes[0].TxID != 1 {
+		t.Errorf("the store is back: %+v, %v", answers, err)
+	}
+}
+
+// TestFailedStoreEndsRun: a disk that refuses a write ends the process.
+func TestFailedStoreEndsRun(t *testing.T) {
+	store := &brokenStore{Store: memory.New(memory.Options{})}
+	server := startNATS(t)
+	stop := startService(t, connect(t, server), Config{ID: "s0", TickInterval: 10 * time.Millisecond}, store)
+	nc := connect(t, server)
+	store.fail(fmt.Errorf("%w: %w", kv.ErrUnknown, kv.ErrFailed))
+	eventually(t, "no responders", func() bool {
+		_, err := bus.Request(context.Background(), nc, api.Subjects{}.TopologyGet(), nil, nil)
+		return errors.Is(err, bus.ErrNoResponders)
+	})
+	if err := stop(); !errors.Is(err, kv.ErrFailed) {
+		t.Errorf("Run returned %v", err)
+	}
+}
+
+// TestI8_ADamagedRecordHarmsNoOther: requests that share a transaction with one whose table is damaged in the store
+// get their answers.
+func TestI8_ADamagedRecordHarmsNoOther(t *testing.T) {
+	store := memory.New(memory.Options{Inject: func(uint64) memory.Fault { return memory.Fault{Delay: 5 * time.Millisecond} }})
+	c := startCluster(t, store, 1)
+	good, bad := c.grow("good"), c.grow("bad")
+	err := store.Update(context.Background(), func(x kv.Txn) error {
+		x.Set(appendName(nil, kindTable, "bad"), []byte("damaged"))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			g := keyed("good", good, strconv.Itoa(i))
+			if i%8 == 0 {
+				g = keyed("bad", bad, strconv.Itoa(i))
+			}
+			r := api.CommitRequest{Node: "p1", Epoch: c.epoch, Groups: []api.CommitGroup{g}}
+			_, err := c.seq.Commit(c.ctx(), 0, &r)
+			if i%8 == 0 && !api.IsName(err, api.Unavailable) || i%8 != 0 && err != nil {
+				t.Errorf("request %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestI7_FullQueue: what does not fit is answered 429 at once, with a time to wait.
+func TestI7_FullQueue(t *testing.T) {
+	store := &brokenStore{Store: memory.New(memory.Options{})}
+	server := startNATS(t)
+	startService(t, connect(t, server), Config{ID: "s0", QueueRequestsMax: 2, Patience: 300 * time.Millisecond}, store)
+	c := &cluster{t: t, nc: connect(t, server)}
+	c.seq = bus.NewSequencer(c.nc, api.Subjects{})
+	f := c.grow("cpu")
+	store.fail(kv.ErrUnavailable)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	names := map[api.Name]int{}
+	for i := range 20 {
+		wg.Go(func() {
+			r := api.CommitRequest{Node: "p1", Epoch: 1, Groups: []api.CommitGroup{keyed("cpu", f, strconv.Itoa(i))}}
+			_, err := c.seq.Commit(c.ctx(), 0, &r)
+			e := api.AsError(err)
+			mu.Lock()
+			defer mu.Unlock()
+			if names[e.Name]++; e.Name == api.Overloaded && e.RetryAfterMS == 0 {
+				t.Error("429 without a time to wait")
+			}
+		})
+	}
+	wg.Wait()
+	if names[api.Overloaded] == 0 || names[api.Unavailable] == 0 || len(names) != 2 {
+		t.Errorf("answers %v", names)
 	}
 }
 
