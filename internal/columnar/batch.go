@@ -12,8 +12,8 @@ type Batch struct {
 	table   string
 	rows    int
 	times   []int64
-	columns []*Column
-	spare   []*Column // of earlier uses: memory and names, most likely for the same table
+	columns []*Column // the first of store
+	store   []*Column // with those of earlier uses: memory and names, most likely of the same table
 	byName  map[string]*Column
 	budget  *int // bytes of nulls that may still be added, shared by the batches of one request
 	over    bool // the budget is spent: the batch cannot be used
@@ -55,20 +55,17 @@ func NewBatch(table string, budget *int) *Batch {
 
 // Release gives the batch back. Nobody may use it or its columns afterwards.
 func (b *Batch) Release() {
-	kept, size := 0, 8*cap(b.times)
+	size := 8 * cap(b.times)
 	for _, c := range b.columns {
 		c.reset()
 	}
-	all := append(b.columns, b.spare[min(len(b.columns), len(b.spare)):]...)
-	for _, c := range all {
+	for _, c := range b.store {
 		size += c.capBytes()
-		kept++
 	}
-	if size > pooledBytesMax || kept > pooledColumnsMax {
+	if size > pooledBytesMax || len(b.store) > pooledColumnsMax {
 		return
 	}
-	b.spare, b.columns = all, b.columns[len(b.columns):]
-	b.columns = nil
+	b.columns = b.store[:0]
 	clear(b.byName)
 	b.table, b.rows, b.times, b.budget, b.over = "", 0, b.times[:0], nil, false
 	batches.Put(b)
@@ -115,7 +112,7 @@ func (b *Batch) addColumn(name []byte, t api.ColumnType, line int) (*Column, *ap
 		return nil, api.Errorf(api.Invalid, "column %q would be one more than the %d columns of a table", name,
 			api.ColumnsMax)
 	}
-	if i := len(b.columns); i >= len(b.spare) || b.spare[i].Name != string(name) {
+	if i := len(b.columns); i >= len(b.store) || b.store[i].Name != string(name) {
 		if err := api.CheckColumn(string(name)); err != nil {
 			return nil, api.Errorf(api.Invalid, "%v", err)
 		}
@@ -125,17 +122,16 @@ func (b *Batch) addColumn(name []byte, t api.ColumnType, line int) (*Column, *ap
 
 // appendColumn adds a column whose name is good, with the memory of an earlier use if there is some.
 func (b *Batch) appendColumn(name []byte, t api.ColumnType, line int) *Column {
-	var c *Column
-	if i := len(b.columns); i < len(b.spare) {
-		c = b.spare[i]
-	} else {
-		c = new(Column)
+	i := len(b.columns)
+	if i == len(b.store) {
+		b.store = append(b.store, new(Column))
 	}
+	c := b.store[i]
+	b.columns = b.store[:i+1]
 	if c.Name != string(name) {
 		c.Name = string(name)
 	}
 	c.Type, c.FirstLine, c.batch = t, line, b
-	b.columns = append(b.columns, c)
 	b.byName[c.Name] = c
 	return c
 }

@@ -99,7 +99,8 @@ func (e *encoder) encode(dst []byte, schema api.Schema, batches []*Batch) ([]byt
 	return out, nil
 }
 
-// resolve finds the columns of every batch and checks types and size.
+// resolve finds the columns of every batch and checks types and size. The size is at least what Validate will count:
+// what Encode makes must never be refused behind it.
 func (e *encoder) resolve(schema api.Schema, batches []*Batch) error {
 	columns := schema.Columns()
 	e.batches, e.width, e.rows = append(e.batches[:0], batches...), len(columns), 0
@@ -119,7 +120,7 @@ func (e *encoder) resolve(schema api.Schema, batches []*Batch) error {
 		}
 	}
 	for i := range columns {
-		size += e.rows * fixedWidth(columns[i].Type)
+		size += e.rows*fixedWidth(columns[i].Type) + bitmapLen(e.rows) + 8 // one offset more than rows
 	}
 	if size > api.UnpackedBytesMax || e.rows > math.MaxInt32 {
 		return api.Errorf(api.TooLarge, "%d rows of %d columns take %d MB in memory, at most %d are allowed", e.rows,

@@ -280,6 +280,35 @@ func TestValidateEveryFlip(t *testing.T) {
 	}
 }
 
+// TestEncodeKnowsTheLimit: what Encode makes of rows near the unpacked limit is never refused by Validate.
+func TestEncodeKnowsTheLimit(t *testing.T) {
+	for _, rows := range []int{4_194_304, 4_161_790, 4_128_000} {
+		b := columnar.NewBatch("m", nil)
+		c, err := b.Column([]byte("v"), api.Int64, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range rows {
+			if i%1000 != 0 {
+				c.PutWord(i, 1)
+			}
+			b.EndRow(1)
+		}
+		if err := b.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		schema := schemaFor(t, b)
+		group, e := columnar.Encode(nil, schema, []*columnar.Batch{b})
+		if e == nil {
+			e = columnar.Validate(group, schema, rows)
+		}
+		if e != nil && (!api.IsName(e, api.TooLarge) || rows < 4_161_000) {
+			t.Errorf("%d rows: %v", rows, e)
+		}
+		b.Release()
+	}
+}
+
 // TestGolden: the bytes of a group never change, and neither does what they mean.
 func TestGolden(t *testing.T) {
 	b, schema := parse(t, sampleText)

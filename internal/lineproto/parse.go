@@ -5,6 +5,7 @@ package lineproto
 
 import (
 	"bytes"
+	"sync"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/columnar"
@@ -59,6 +60,7 @@ func Parse(data []byte, o Options) (Result, *api.Error) {
 			t.batch.Release()
 			result[i].Batch = nil
 		}
+		t.release()
 	}
 	if err != nil {
 		result.Release()
@@ -92,6 +94,21 @@ type table struct {
 	batch *columnar.Batch
 	err   *api.Error
 	slots []slot // the columns of the row before, in its order: the most likely ones of the next row
+}
+
+var tables = sync.Pool{New: func() any { return new(table) }}
+
+// slotsPooledMax is how many slots are worth keeping for another payload.
+const slotsPooledMax = 256
+
+// release gives the table's memory back. Nothing of the payload may stay referenced.
+func (t *table) release() {
+	if cap(t.slots) > slotsPooledMax {
+		return
+	}
+	clear(t.slots)
+	*t = table{slots: t.slots[:0]}
+	tables.Put(t)
 }
 
 // slot is a column, and what the payload had for it in the row before.
@@ -274,7 +291,8 @@ func (p *parser) measurement() (*table, *api.Error) {
 		if len(p.order) >= tablesMax {
 			return nil, api.Errorf(api.Invalid, "more than %d tables in one request", tablesMax)
 		}
-		t = &table{name: string(name), raw: plain(p.data[start:p.pos])}
+		t = tables.Get().(*table)
+		t.name, t.raw, t.err = string(name), plain(p.data[start:p.pos]), nil
 		t.batch = columnar.NewBatch(t.name, p.budget)
 		if err := api.CheckTable(t.name); err != nil {
 			t.err = api.Errorf(api.Invalid, "%v", err).AtLine(p.line).InTable(t.name)
