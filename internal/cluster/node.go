@@ -78,6 +78,7 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 	if err != nil {
 		return err
 	}
+	defer l.Close() // a second time where it was served; harmless
 	n := &node{cfg: cfg, env: env, nc: nc, beats: beats, stack: newStack(), log: env.Logger}
 	if n.cfg.Advertise == "" {
 		n.cfg.Advertise = l.Addr().String()
@@ -86,8 +87,6 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 	if err == nil {
 		ready(Ready{Service: string(cfg.Role), ID: cfg.ID, HTTP: n.cfg.Advertise, Epoch: n.member.Epoch()})
 		err = n.stack.wait(ctx)
-	} else if len(n.stack.parts) == 0 {
-		err = errors.Join(err, l.Close())
 	}
 	return errors.Join(err, n.leave())
 }
@@ -127,13 +126,13 @@ func (n *node) start(ctx context.Context, l net.Listener, mark string) (err erro
 	n.stack.start(ctx, "heartbeats", func(ctx context.Context) error {
 		return n.member.Beat(ctx, n.beats, n.env.Subjects)
 	})
-	if err := n.startReplicator(ctx, l); err != nil {
-		return err
-	}
-	if n.cfg.Role == api.Primary {
+	if n.cfg.Role == api.Primary { // before the replicator, which fetches into the same folders
 		if err := n.settle(ctx); err != nil {
 			return err
 		}
+	}
+	if err := n.startReplicator(ctx, l); err != nil {
+		return err
 	}
 	if err := n.replicator.CaughtUp(ctx, n.cfg.CaughtUpLag); err != nil {
 		return fmt.Errorf("catch up: %w", err)
@@ -158,7 +157,7 @@ func (n *node) startReplicator(ctx context.Context, l net.Listener) (err error) 
 		Topology: n.seq.Topology,
 	})
 	if err != nil {
-		return errors.Join(err, l.Close())
+		return err
 	}
 	n.member.Report(nil, n.replicator.Lag)
 	n.stack.start(ctx, "replicator", n.replicator.Run)
