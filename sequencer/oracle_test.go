@@ -292,6 +292,9 @@ func (d *driver) newGroup() api.GroupHeader {
 			old := pick(d.rnd, pick(d.rnd, d.sent).Groups)
 			if again := pick(d.rnd, old.Writes); old.Table == h.Table && !again.ID.None() {
 				w = again
+				if d.rnd.IntN(2) == 0 { // from its next process, which found the write on its disk
+					w.ID.Epoch = d.epochs[w.ID.Producer]
+				}
 			}
 		}
 		if h.ID.None() && w.ID.None() && w.Key == "" {
