@@ -47,7 +47,7 @@ func (c *loadtestCmd) Run(p *process) error {
 		Identity: c.Identity, Seed: c.Seed, Baseline: c.Baseline, Verify: c.Verify, JSON: c.JSON,
 	}
 	deps := loadtest.Deps{
-		Out: p.stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd())), Logger: p.log,
+		Out: p.stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd())), Logger: p.log, NATS: c.options(),
 	}
 	if c.Embedded {
 		cfg.Servers = ""

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 
@@ -20,10 +21,11 @@ import (
 
 // cli is the command line. Flags, environment (BRAID_…) and a YAML file say the same things, in that order.
 type cli struct {
-	Config    kong.ConfigFlag  `help:"YAML file with flags' values; keys are the flags' names." placeholder:"FILE" env:"-"`
-	LogLevel  string           `help:"Least level that is logged: debug, info, warn or error." default:"info" enum:"debug,info,warn,error"`
-	LogFormat string           `help:"How logs are written to stderr: text or json." default:"text" enum:"text,json"`
-	Version   kong.VersionFlag `help:"Print the version and quit." env:"-"`
+	Config     kong.ConfigFlag  `help:"YAML file with flags' values; keys are the flags' names." placeholder:"FILE" env:"-"`
+	LogLevel   string           `help:"Least level that is logged: debug, info, warn or error." default:"info" enum:"debug,info,warn,error"`
+	LogFormat  string           `help:"How logs are written to stderr: text or json." default:"text" enum:"text,json"`
+	CPUProfile string           `name:"cpu-profile" help:"Write a CPU profile of the whole run to FILE, for go tool pprof." placeholder:"FILE" env:"-"`
+	Version    kong.VersionFlag `help:"Print the version and quit." env:"-"`
 
 	Up         upCmd         `cmd:"" help:"Run a whole cluster in this process, on embedded parts."`
 	Gateway    gatewayCmd    `cmd:"" help:"Run a gateway: takes rows, routes them to primaries."`
@@ -89,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	p := &process{ctx: ctx, log: c.logger(stderr), stdout: stdout, stderr: stderr}
-	err = parsed.Run(p)
+	err = c.profiled(func() error { return parsed.Run(p) })
 	var exit *exitError
 	switch {
 	case err == nil:
@@ -114,4 +116,21 @@ func (c *cli) logger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// profiled runs f, under the CPU profiler if that was asked for.
+func (c *cli) profiled(f func() error) error {
+	if c.CPUProfile == "" {
+		return f()
+	}
+	file, err := os.Create(c.CPUProfile)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	err = f()
+	pprof.StopCPUProfile()
+	return errors.Join(err, file.Close())
 }
