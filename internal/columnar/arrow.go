@@ -6,8 +6,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// arrowWriter writes one Arrow stream of many record batches. The writes of an answer are mostly small, so their rows
-// are gathered; each record batch has dictionaries of its own, which replace those before, as the stream format allows.
+// arrowWriter writes one Arrow stream of many record batches. The writes of an answer are mostly
+// small, so their rows are gathered; each record batch has dictionaries of its own, which replace
+// those before, as the stream format allows.
 type arrowWriter struct {
 	w       io.Writer
 	columns []api.Column // of the stream, the TxID included
@@ -99,8 +100,8 @@ func (a *arrowWriter) flush() error {
 	return err
 }
 
-// Close writes the rows that are left, at least one record batch (some readers want the dictionaries that the schema
-// promises even where there are no rows), and the end of the stream.
+// Close writes the rows that are left, at least one record batch (some readers want the
+// dictionaries that the schema promises even where there are no rows), and the end of the stream.
 func (a *arrowWriter) Close() error {
 	if a.batch.rows > 0 || !a.started {
 		if err := a.flush(); err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Batch is the rows of one write for one table, in typed columns in order of first appearance. It comes from a pool:
-// whoever has it last releases it.
+// Batch is the rows of one write for one table, in typed columns in order of first appearance. It
+// comes from a pool: whoever has it last releases it.
 type Batch struct {
 	table   string
 	rows    int
@@ -19,20 +19,22 @@ type Batch struct {
 	over    bool // the budget is spent: the batch cannot be used
 }
 
-// BatchColumn is a column of a batch, and the physical line where it was seen first (0 where there are no lines).
+// BatchColumn is a column of a batch, and the physical line where it was seen first (0 where there
+// are no lines).
 type BatchColumn struct {
 	api.Column
 	FirstLine int
 }
 
-// What is worth keeping between two uses of a Batch: beyond it the memory is left to the garbage collector.
+// What is worth keeping between two uses of a Batch: beyond it the memory is left to the garbage
+// collector.
 const (
 	pooledBytesMax   = 16 << 20
 	pooledColumnsMax = 256
 )
 
-// paddingBytesMax bounds the nulls of one request's batches. A table whose rows have few of its many columns could
-// otherwise make gigabytes of a small payload.
+// paddingBytesMax bounds the nulls of one request's batches. A table whose rows have few of its
+// many columns could otherwise make gigabytes of a small payload.
 const paddingBytesMax = 2 * api.UnpackedBytesMax
 
 var batches = sync.Pool{New: func() any { return &Batch{byName: map[string]*Column{}} }}
@@ -43,7 +45,8 @@ func Budget() *int {
 	return &n
 }
 
-// NewBatch returns an empty batch for table. Batches of one request share a budget; nil is a budget of its own.
+// NewBatch returns an empty batch for table. Batches of one request share a budget; nil is a budget
+// of its own.
 func NewBatch(table string, budget *int) *Batch {
 	b := batches.Get().(*Batch)
 	if budget == nil {
@@ -95,8 +98,8 @@ func (b *Batch) Columns() []BatchColumn {
 	return out
 }
 
-// Column returns the column of that name, adding it if it is new. It is Invalid if the name is not allowed, if the
-// column has another type, or if the table would have too many columns.
+// Column returns the column of that name, adding it if it is new. It is Invalid if the name is not
+// allowed, if the column has another type, or if the table would have too many columns.
 func (b *Batch) Column(name []byte, t api.ColumnType, line int) (*Column, *api.Error) {
 	if c := b.byName[string(name)]; c != nil {
 		if c.Type != t {
@@ -120,7 +123,8 @@ func (b *Batch) addColumn(name []byte, t api.ColumnType, line int) (*Column, *ap
 	return b.appendColumn(name, t, line), nil
 }
 
-// appendColumn adds a column whose name is good, with the memory of an earlier use if there is some.
+// appendColumn adds a column whose name is good, with the memory of an earlier use if there is
+// some.
 func (b *Batch) appendColumn(name []byte, t api.ColumnType, line int) *Column {
 	i := len(b.columns)
 	if i == len(b.store) {
@@ -150,7 +154,8 @@ func (b *Batch) EndRow(timestamp int64) {
 	b.rows++
 }
 
-// Finish fills the columns up to the last row. It is TooLarge when the rows with their nulls take too much memory.
+// Finish fills the columns up to the last row. It is TooLarge when the rows with their nulls take
+// too much memory.
 func (b *Batch) Finish() *api.Error {
 	for _, c := range b.columns {
 		if c.n < b.rows && !c.pad(b.rows) {

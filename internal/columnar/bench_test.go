@@ -10,7 +10,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/columnar"
 )
 
-// cpuBatch has the shape of the Time Series Benchmark Suite's cpu-only rows: 10 tags of 4,000 hosts, 10 small integers.
+// cpuBatch has the shape of the Time Series Benchmark Suite's cpu-only rows: 10 tags of 4,000
+// hosts, 10 small integers.
 func cpuBatch(tb testing.TB, rows, firstHost int) (*columnar.Batch, api.Schema) {
 	tb.Helper()
 	r := rand.New(rand.NewPCG(123, uint64(firstHost)))

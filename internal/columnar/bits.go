@@ -6,7 +6,8 @@ import (
 	"unsafe"
 )
 
-// wordBytes returns the memory of w as little-endian bytes, without a copy where the machine is little-endian.
+// wordBytes returns the memory of w as little-endian bytes, without a copy where the machine is
+// little-endian.
 func wordBytes[T uint32 | uint64 | int64](w []T) []byte {
 	if len(w) == 0 {
 		return nil

@@ -6,11 +6,12 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Column is one column of a Batch while a parser fills it. A parser keeps the pointer until the batch is released.
+// Column is one column of a Batch while a parser fills it. A parser keeps the pointer until the
+// batch is released.
 //
-// The Put functions store row's value. Rows come in order; rows that were left out are nulls. They return false if
-// the value cannot be stored; Refusal says why. The type is the caller's to check: PutWord is for Int64, Uint64 and
-// Float64 (as bits), and so on.
+// The Put functions store row's value. Rows come in order; rows that were left out are nulls. They
+// return false if the value cannot be stored; Refusal says why. The type is the caller's to check:
+// PutWord is for Int64, Uint64 and Float64 (as bits), and so on.
 type Column struct {
 	api.Column
 	FirstLine int // physical line of the first value, 0 where there are no lines
@@ -28,8 +29,8 @@ type Column struct {
 	soft  *soft    // NDJSON only
 }
 
-// soft is what an NDJSON column remembers until the table's schema says what its values are: a whole number may be
-// an int64 or a float64, a string may be a tag.
+// soft is what an NDJSON column remembers until the table's schema says what its values are: a
+// whole number may be an int64 or a float64, a string may be a tag.
 type soft struct {
 	floats    []uint64 // the same values as float64 bits; nil while they are plain conversions of words
 	floatLine int      // line of the first value that can only be a float64, 0 if there is none
@@ -93,8 +94,8 @@ func (c *Column) put(row int) {
 	}
 }
 
-// Refusal says why the latest Put returned false: the row has a value already (Invalid), or its batch would take too
-// much memory (TooLarge).
+// Refusal says why the latest Put returned false: the row has a value already (Invalid), or its
+// batch would take too much memory (TooLarge).
 func (c *Column) Refusal() *api.Error {
 	if c.batch.over {
 		return c.batch.tooLarge()
@@ -102,8 +103,8 @@ func (c *Column) Refusal() *api.Error {
 	return api.Errorf(api.Invalid, "column %q is there twice", c.Name)
 }
 
-// pad appends nulls up to row; false if row has a value already. Nulls cost memory that nobody sent, so they are
-// paid from the batch's budget.
+// pad appends nulls up to row; false if row has a value already. Nulls cost memory that nobody
+// sent, so they are paid from the batch's budget.
 func (c *Column) pad(row int) bool {
 	count := row - c.n
 	if count < 0 {
@@ -143,7 +144,8 @@ func (c *Column) padValues(count int) {
 	}
 }
 
-// appendZeros appends count zeros; the slice grows by doubling, so that many small calls stay linear.
+// appendZeros appends count zeros; the slice grows by doubling, so that many small calls stay
+// linear.
 func appendZeros[T uint32 | uint64](s []T, count int) []T {
 	for range count {
 		s = append(s, 0)
@@ -183,8 +185,8 @@ func (c *Column) reset() {
 	c.dict.reset()
 }
 
-// putInteger stores a whole number of an NDJSON row: an int64, unless the column is or turns out to be a float64.
-// minusZero tells -0 from 0, which only a float64 can.
+// putInteger stores a whole number of an NDJSON row: an int64, unless the column is or turns out to
+// be a float64. minusZero tells -0 from 0, which only a float64 can.
 func (c *Column) putInteger(row int, v int64, minusZero bool) bool {
 	f := math.Float64bits(float64(v))
 	if minusZero {

@@ -19,14 +19,16 @@ type dictSlot struct {
 	code uint32 // plus one; 0: the slot is free
 }
 
-// The seeds differ from process to process, so that nobody can choose values that collide. Codes do not depend on them.
+// The seeds differ from process to process, so that nobody can choose values that collide. Codes do
+// not depend on them.
 var (
 	dictSeed  = maphash.MakeSeed()
 	dictSeed1 = maphash.Bytes(dictSeed, []byte{1})
 	dictSeed2 = maphash.Bytes(dictSeed, []byte{2})
 )
 
-// hashTag hashes short values, which nearly all are, with one multiplication (as wyhash does), others with maphash.
+// hashTag hashes short values, which nearly all are, with one multiplication (as wyhash does),
+// others with maphash.
 func hashTag(v []byte) uint64 {
 	n := len(v)
 	var a, b uint64

@@ -11,12 +11,12 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Encode appends one Arrow IPC stream to dst: the schema, a dictionary per tag, and one record batch with the rows of
-// all batches in order. Its columns are exactly the schema's; where a batch has no such column its rows are null.
-// Bodies are compressed with LZ4.
+// Encode appends one Arrow IPC stream to dst: the schema, a dictionary per tag, and one record
+// batch with the rows of all batches in order. Its columns are exactly the schema's; where a batch
+// has no such column its rows are null. Bodies are compressed with LZ4.
 //
-// It is Invalid if a batch has a column that the schema does not have with that type (see Missing), and TooLarge if
-// the rows take more than api.UnpackedBytesMax in memory. dst is unchanged then.
+// It is Invalid if a batch has a column that the schema does not have with that type (see Missing),
+// and TooLarge if the rows take more than api.UnpackedBytesMax in memory. dst is unchanged then.
 func Encode(dst []byte, schema api.Schema, batches []*Batch) ([]byte, error) {
 	e := encoders.Get().(*encoder)
 	out, err := e.encode(dst, schema, batches)
@@ -51,7 +51,8 @@ type encoder struct {
 	dict              dict
 	recode            []uint32
 
-	// The record batch under construction: buffers go behind its message, in front of which stand the dictionaries.
+	// The record batch under construction: buffers go behind its message, in front of which stand
+	// the dictionaries.
 	tags []tagBuffers
 	out  []byte
 	body int
@@ -99,8 +100,8 @@ func (e *encoder) encode(dst []byte, schema api.Schema, batches []*Batch) ([]byt
 	return out, nil
 }
 
-// resolve finds the columns of every batch and checks types and size. The size is at least what Validate will count:
-// what Encode makes must never be refused behind it.
+// resolve finds the columns of every batch and checks types and size. The size is at least what
+// Validate will count: what Encode makes must never be refused behind it.
 func (e *encoder) resolve(schema api.Schema, batches []*Batch) error {
 	columns := schema.Columns()
 	e.batches, e.width, e.rows = append(e.batches[:0], batches...), len(columns), 0
@@ -113,7 +114,8 @@ func (e *encoder) resolve(schema api.Schema, batches []*Batch) error {
 		for i, c := range b.columns {
 			at, ok := find(schema, i+1, c.Name)
 			if !ok || columns[at].Type != c.Type {
-				return api.Errorf(api.Invalid, "column %q (%s) is not one of the schema's", c.Name, c.Type).InTable(b.table)
+				return api.Errorf(api.Invalid, "column %q (%s) is not one of the schema's",
+					c.Name, c.Type).InTable(b.table)
 			}
 			row[at] = c
 			size += len(c.data) + len(c.dict.data) + 4*len(c.dict.offs)
@@ -171,7 +173,8 @@ func (e *encoder) buffer(m *message, i int, src []byte) {
 // close fills in the length of the open message's body.
 func (e *encoder) close(m *message) { e.patch(m.body, len(e.out)-e.body) }
 
-// dictionaries writes the dictionary of every tag column, and keeps the codes of its rows for the record.
+// dictionaries writes the dictionary of every tag column, and keeps the codes of its rows for the
+// record.
 func (e *encoder) dictionaries(l *layout, columns []api.Column) {
 	tags := 0
 	for i := range columns {
@@ -201,7 +204,8 @@ func (e *encoder) dictionaries(l *layout, columns []api.Column) {
 
 var zeroOffset = []uint32{0}
 
-// tag returns the dictionary that column i has over all batches, and gives every row its code in it.
+// tag returns the dictionary that column i has over all batches, and gives every row its code in
+// it.
 func (e *encoder) tag(i int, t *tagBuffers) *dict {
 	t.codes = t.codes[:0]
 	if len(e.batches) == 1 {

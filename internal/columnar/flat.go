@@ -8,16 +8,17 @@ import (
 // errFlat says that a flatbuffer points outside itself.
 var errFlat = errors.New("malformed Arrow metadata")
 
-// flat reads flatbuffers of unknown origin: every offset is checked before it is followed, and nothing is allocated.
-// (The generated code that arrow-go uses panics on a bad offset.) The layout is that of
-// https://flatbuffers.dev/internals: a table begins with the distance to its vtable, which has the place of each
-// field in the table, or 0.
+// flat reads flatbuffers of unknown origin: every offset is checked before it is followed, and
+// nothing is allocated. (The generated code that arrow-go uses panics on a bad offset.) The layout
+// is that of https://flatbuffers.dev/internals: a table begins with the distance to its vtable,
+// which has the place of each field in the table, or 0.
 type flat struct {
 	b   []byte
 	err error
 }
 
-// flatTable is a table's position; 0 is no table (the root offset stands at 0, so that no table can).
+// flatTable is a table's position; 0 is no table (the root offset stands at 0, so that no table
+// can).
 type flatTable int
 
 func (f *flat) fail() int {

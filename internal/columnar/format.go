@@ -59,8 +59,8 @@ const (
 // endOfStream ends an Arrow IPC stream.
 var endOfStream = []byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}
 
-// layout is what the streams of one schema have in common: the schema message as it is, and the messages of
-// dictionaries and the record with zeros where their numbers go.
+// layout is what the streams of one schema have in common: the schema message as it is, and the
+// messages of dictionaries and the record with zeros where their numbers go.
 type layout struct {
 	schema     []byte
 	dictionary message
@@ -73,7 +73,8 @@ type message struct {
 	id, length, nodes, buffers, body int
 }
 
-// bufferCount is how many buffers a column has: validity, then offsets or values, then a string's bytes.
+// bufferCount is how many buffers a column has: validity, then offsets or values, then a string's
+// bytes.
 func bufferCount(t api.ColumnType) int {
 	if t == api.String {
 		return 3
@@ -179,7 +180,8 @@ func typeTable(b *flatbuffers.Builder, t api.ColumnType, bits int32) (byte, flat
 	return typeUtf8, b.EndObject()
 }
 
-// batchMessage is the message of a record with so many nodes and buffers, or of a dictionary that holds one.
+// batchMessage is the message of a record with so many nodes and buffers, or of a dictionary that
+// holds one.
 func batchMessage(nodes, buffers int, dictionary bool) message {
 	b := flatbuffers.NewBuilder(256 + 16*(nodes+buffers))
 	b.StartObject(2)

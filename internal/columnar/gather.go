@@ -2,8 +2,9 @@ package columnar
 
 import "github.com/seed-551dd829/braid/internal/api"
 
-// The functions here return the memory of one column over all batches of an encoder: that of the batch itself if
-// there is only one, else a copy in the encoder's scratch memory, valid until the next column.
+// The functions here return the memory of one column over all batches of an encoder: that of the
+// batch itself if there is only one, else a copy in the encoder's scratch memory, valid until the
+// next column.
 
 // single returns the column if there is one batch and it has the column.
 func (e *encoder) single(i int) *Column {
@@ -13,7 +14,8 @@ func (e *encoder) single(i int) *Column {
 	return nil
 }
 
-// validity returns the bitmap of the rows that have a value, nil if all have, and the number of nulls.
+// validity returns the bitmap of the rows that have a value, nil if all have, and the number of
+// nulls.
 func (e *encoder) validity(i int, t api.ColumnType) (bitmap []byte, nulls int) {
 	if t == api.Timestamp {
 		return nil, 0

@@ -55,8 +55,8 @@ func (s *jsonScanner) unexpected(expected string) error {
 	return fmt.Errorf("%s was expected, not %q", expected, r)
 }
 
-// value takes a value: its kind, and the text of a number or an unescaped string. It aliases the line or the
-// scanner's memory.
+// value takes a value: its kind, and the text of a number or an unescaped string. It aliases the
+// line or the scanner's memory.
 func (s *jsonScanner) value() (kind jsonKind, text []byte, err error) {
 	s.space()
 	if s.pos >= len(s.b) {

@@ -8,9 +8,10 @@ import (
 	"github.com/seed-551dd829/braid/internal/columnar"
 )
 
-// againstJSON compares ParseNDJSON with encoding/json: whatever it takes, encoding/json reads as the same number of
-// objects. The other way round encoding/json is laxer (keys twice, lone surrogates, bad UTF-8, nesting, large
-// integers), so that only objects of plain values are expected to be taken.
+// againstJSON compares ParseNDJSON with encoding/json: whatever it takes, encoding/json reads as
+// the same number of objects. The other way round encoding/json is laxer (keys twice, lone
+// surrogates, bad UTF-8, nesting, large integers), so that only objects of plain values are
+// expected to be taken.
 func againstJSON(t *testing.T, data []byte) {
 	b, err := columnar.ParseNDJSON(data, "m", 0)
 	objects, plain := 0, true

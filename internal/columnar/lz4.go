@@ -10,8 +10,9 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// The LZ4 frame format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md. Frames that we write have
-// independent blocks of up to 4 MB and no checksums (a group has its own), so that their header is constant.
+// The LZ4 frame format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md. Frames that we
+// write have independent blocks of up to 4 MB and no checksums (a group has its own), so that their
+// header is constant.
 var lz4Header = []byte{0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73}
 
 const (
@@ -28,13 +29,14 @@ const (
 // compressMin is the size of a buffer, in bytes, below which compression is not worth its time.
 const compressMin = 128
 
-// storedLength stands for the length of a buffer that is not compressed (Arrow's BodyCompressionMethod.BUFFER).
+// storedLength stands for the length of a buffer that is not compressed (Arrow's
+// BodyCompressionMethod.BUFFER).
 const storedLength = -1
 
 var errLZ4 = errors.New("malformed LZ4 frame")
 
-// appendBuffer appends an Arrow buffer as the body of a compressed message has it: its length and an LZ4 frame, or
-// -1 and the bytes themselves.
+// appendBuffer appends an Arrow buffer as the body of a compressed message has it: its length and
+// an LZ4 frame, or -1 and the bytes themselves.
 func appendBuffer(dst []byte, c *lz4.Compressor, src []byte) []byte {
 	if len(src) == 0 {
 		return dst

@@ -4,12 +4,13 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Missing compares the batch with the table's schema (the zero Schema for a table that has none): missing are the
-// columns that the schema must grow by. err is Invalid and names line, column and both types if a column of the
-// batch has another type in the schema, or if the table would have too many columns.
+// Missing compares the batch with the table's schema (the zero Schema for a table that has none):
+// missing are the columns that the schema must grow by. err is Invalid and names line, column and
+// both types if a column of the batch has another type in the schema, or if the table would have
+// too many columns.
 //
-// Values of NDJSON become what the schema has: whole numbers in a float64 column are floats, strings in a tag column
-// are tags. It may be called again with a newer schema.
+// Values of NDJSON become what the schema has: whole numbers in a float64 column are floats,
+// strings in a tag column are tags. It may be called again with a newer schema.
 func (b *Batch) Missing(schema api.Schema) (missing []api.Column, err *api.Error) {
 	columns := schema.Columns()
 	for i, c := range b.columns {
@@ -76,8 +77,8 @@ func (c *Column) stringsToTags() {
 	c.Type, c.soft, c.offs, c.data = api.Tag, nil, c.offs[:0], c.data[:0]
 }
 
-// SmallestPrefix returns the shortest prefix of schema that has all columns of the batches, so that a group names no
-// column that it does not need.
+// SmallestPrefix returns the shortest prefix of schema that has all columns of the batches, so that
+// a group names no column that it does not need.
 func SmallestPrefix(schema api.Schema, batches []*Batch) api.Schema {
 	n := 1
 	for _, b := range batches {

@@ -11,10 +11,10 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// ParseNDJSON reads one JSON object a line into a batch: `timestamp` is integer nanoseconds or RFC 3339 (now if it
-// is absent); a number without dot or exponent is an int64, unless the column is float64 already; a string is a
-// string field, unless the table has a tag of that name (see Missing); null is absent. The first bad line refuses
-// the whole, and the error names it.
+// ParseNDJSON reads one JSON object a line into a batch: `timestamp` is integer nanoseconds or RFC
+// 3339 (now if it is absent); a number without dot or exponent is an int64, unless the column is
+// float64 already; a string is a string field, unless the table has a tag of that name (see
+// Missing); null is absent. The first bad line refuses the whole, and the error names it.
 func ParseNDJSON(data []byte, table string, now int64) (*Batch, *api.Error) {
 	p := &ndjsonParser{batch: NewBatch(table, nil), now: now, nulls: map[string]bool{}}
 	for line := 1; len(data) > 0; line++ {

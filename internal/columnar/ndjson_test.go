@@ -8,7 +8,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/columnar"
 )
 
-// ndjsonOf parses, fits the batch to schema (nil: to none) and returns what NDJSON the rows read back as.
+// ndjsonOf parses, fits the batch to schema (nil: to none) and returns what NDJSON the rows read
+// back as.
 func ndjsonOf(t *testing.T, text string, columns []api.Column) (string, *api.Error) {
 	t.Helper()
 	b, err := columnar.ParseNDJSON([]byte(text), "m", 7)

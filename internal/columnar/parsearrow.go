@@ -9,11 +9,11 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// ParseArrow reads a client's Arrow IPC stream, of any number of record batches, into a batch. utf8 and large_utf8
-// are string fields, dictionary-encoded ones are tags; smaller integers and float32 are widened; the column
-// `timestamp` is a timestamp of any unit, now where it is missing or null. Other types are Invalid with the column's
-// name, and so are NaN, infinities, text that is not UTF-8, and whatever is malformed. It is TooLarge if it unpacks to
-// more than api.UnpackedBytesMax.
+// ParseArrow reads a client's Arrow IPC stream, of any number of record batches, into a batch. utf8
+// and large_utf8 are string fields, dictionary-encoded ones are tags; smaller integers and float32
+// are widened; the column `timestamp` is a timestamp of any unit, now where it is missing or null.
+// Other types are Invalid with the column's name, and so are NaN, infinities, text that is not
+// UTF-8, and whatever is malformed. It is TooLarge if it unpacks to more than api.UnpackedBytesMax.
 func ParseArrow(data []byte, table string, now int64) (*Batch, *api.Error) {
 	p := &arrowParser{batch: NewBatch(table, nil), now: now, dictionaries: map[int64]*arrowDictionary{}}
 	p.memory.budget = api.UnpackedBytesMax
@@ -265,7 +265,8 @@ func (p *arrowParser) record(m *ipcMessage) error {
 	if err != nil {
 		return err
 	}
-	// A row without a timestamp of its own, or without any column, costs memory that the sender did not send.
+	// A row without a timestamp of its own, or without any column, costs memory that the sender did
+	// not send.
 	if err := p.memory.pay(8 * int64(r.length)); err != nil {
 		return err
 	}
@@ -388,7 +389,8 @@ func widen(b []byte, width int, signed bool) uint64 {
 }
 
 // each calls put with the batch's row and the record's for every row that is not null.
-func (p *arrowParser) each(r *ipcRecord, f *arrowField, valid []byte, put func(at, row int) (bool, error)) error {
+func (p *arrowParser) each(r *ipcRecord, f *arrowField, valid []byte,
+	put func(at, row int) (bool, error)) error {
 	for row := range r.length {
 		if valid != nil && !bitAt(valid, row) {
 			continue
@@ -429,7 +431,8 @@ func (p *arrowParser) tags(r *ipcRecord, f *arrowField) error {
 	return p.each(r, f, valid, func(at, row int) (bool, error) {
 		index := widen(indices[row*width:], width, f.indexSign)
 		if index >= uint64(len(d.values)) {
-			return false, fmt.Errorf("row %d has the index %d of a dictionary of %d values", at, int64(index), len(d.values))
+			return false, fmt.Errorf("row %d has the index %d of a dictionary of %d values", at, int64(index),
+				len(d.values))
 		}
 		switch v := d.values[index]; {
 		case v == nil:

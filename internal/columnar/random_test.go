@@ -116,8 +116,8 @@ func sameValue(a, b any) bool {
 	return a == b
 }
 
-// TestRoundTrip: random batches, merged, come back from the group with every value and every null as it was; Validate
-// agrees, and arrow-go reads the same.
+// TestRoundTrip: random batches, merged, come back from the group with every value and every null
+// as it was; Validate agrees, and arrow-go reads the same.
 func TestRoundTrip(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 7))
@@ -174,8 +174,8 @@ func checkRows(t *testing.T, schema api.Schema, stream []byte, want []map[string
 	}
 }
 
-// TestWriters: NDJSON, CSV and Arrow give every value back exactly, with and without a TxID column, also for rows of
-// an older and shorter schema.
+// TestWriters: NDJSON, CSV and Arrow give every value back exactly, with and without a TxID column,
+// also for rows of an older and shorter schema.
 func TestWriters(t *testing.T) {
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 9))

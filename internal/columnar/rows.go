@@ -11,8 +11,8 @@ type Rows struct {
 	o *opener
 }
 
-// Decode opens a group's stream whose columns are exactly the schema's. It checks what Validate checks but the row
-// count, so that no bytes make a writer panic later. Rows may alias ipc.
+// Decode opens a group's stream whose columns are exactly the schema's. It checks what Validate
+// checks but the row count, so that no bytes make a writer panic later. Rows may alias ipc.
 func Decode(ipc []byte, schema api.Schema) (*Rows, error) {
 	o := openers.Get().(*opener)
 	o.reuse = false
@@ -38,8 +38,8 @@ func (r *Rows) Columns() int { return len(r.o.columns) }
 // IsNull says whether a row has no value in a column.
 func (r *Rows) IsNull(column, row int) bool { return r.o.columns[column].isNull(row) }
 
-// Value returns a value that is not null: int64 (also of a timestamp), uint64, float64, bool or string. It is for
-// tests and tools; the writers read the columns directly.
+// Value returns a value that is not null: int64 (also of a timestamp), uint64, float64, bool or
+// string. It is for tests and tools; the writers read the columns directly.
 func (r *Rows) Value(column, row int) any {
 	c := &r.o.columns[column]
 	switch c.Type {

@@ -10,8 +10,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Reading Arrow IPC streams of unknown origin. docs: https://arrow.apache.org/docs/format/Columnar.html, "Serialization
-// and Interprocess Communication". Every length is compared with what is there before it is used, and what is
+// Reading Arrow IPC streams of unknown origin. docs:
+// https://arrow.apache.org/docs/format/Columnar.html, "Serialization and Interprocess
+// Communication". Every length is compared with what is there before it is used, and what is
 // unpacked is paid from a budget before memory is taken for it.
 
 var (
@@ -98,12 +99,12 @@ func (m *ipcMessage) fields(columnsMax int) ([]ipcField, error) {
 	}
 	out := make([]ipcField, n)
 	for i := range out {
-		f.field1(flatTable(f.follow(at+4*i)), &out[i])
+		f.readField(flatTable(f.follow(at+4*i)), &out[i])
 	}
 	return out, f.err
 }
 
-func (f *flat) field1(t flatTable, out *ipcField) {
+func (f *flat) readField(t flatTable, out *ipcField) {
 	out.name = f.str(t, fieldName)
 	out.kind = f.byteField(t, fieldTypeType)
 	kind := f.table(t, fieldType)
@@ -248,7 +249,8 @@ func (r *ipcRecord) unpack(b []byte) ([]byte, error) {
 	return dst, lz4Unpack(dst, b)
 }
 
-// zstdUnpack is the rare case (other writers of Arrow): the decoder is made when it is needed first.
+// zstdUnpack is the rare case (other writers of Arrow): the decoder is made when it is needed
+// first.
 func (u *unpacker) zstdUnpack(dst, frames []byte) ([]byte, error) {
 	if u.zstd == nil {
 		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),

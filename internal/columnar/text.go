@@ -78,8 +78,8 @@ func (c *openColumn) appendScalar(b []byte, row int) []byte {
 	return strconv.AppendInt(b, int64(u64At(c.values, row)), 10)
 }
 
-// appendFloat prints the shortest digits that read back the same, with an exponent where ES6 (and so encoding/json)
-// has one.
+// appendFloat prints the shortest digits that read back the same, with an exponent where ES6 (and
+// so encoding/json) has one.
 func appendFloat(b []byte, v float64) []byte {
 	format := byte('f')
 	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
@@ -117,8 +117,8 @@ func appendJSONString(b, text []byte) []byte {
 	return append(b, '"')
 }
 
-// csv writes a header and a record a row, quoted as encoding/csv does; but a null is an empty cell and an empty
-// string is "", so that they can be told apart. (encoding/csv cannot write that.)
+// csv writes a header and a record a row, quoted as encoding/csv does; but a null is an empty cell
+// and an empty string is "", so that they can be told apart. (encoding/csv cannot write that.)
 type csv struct {
 	w       io.Writer
 	columns int

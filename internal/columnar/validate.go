@@ -1,6 +1,7 @@
 package columnar
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -9,11 +10,12 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Validate says whether ipc is a group's Arrow stream that every node can decode and whose values a gateway would
-// have accepted: exactly the schema's columns (names and types; tags are dictionary<int32, utf8>), one dictionary per
-// tag, exactly one record batch of exactly rows rows, nothing behind the end of the stream; buffers, offsets and
-// dictionary indices in range; text UTF-8; floats finite; every row with a timestamp; at most api.UnpackedBytesMax
-// when unpacked. The nullable flags of the schema do not matter, since the nulls themselves are checked.
+// Validate says whether ipc is a group's Arrow stream that every node can decode and whose values a
+// gateway would have accepted: exactly the schema's columns (names and types; tags are
+// dictionary<int32, utf8>), one dictionary per tag, exactly one record batch of exactly rows rows,
+// nothing behind the end of the stream; buffers, offsets and dictionary indices in range; text
+// UTF-8; floats finite; every row with a timestamp; at most api.UnpackedBytesMax when unpacked. The
+// nullable flags of the schema do not matter, since the nulls themselves are checked.
 //
 // It trusts nothing: no bytes make it panic or take more memory than that.
 func Validate(ipc []byte, schema api.Schema, rows int) error {
@@ -108,7 +110,8 @@ func (o *opener) open(ipc []byte, schema api.Schema) error {
 	return nil
 }
 
-// schema checks the fields without building anything from them: they must be those of the fingerprint.
+// schema checks the fields without building anything from them: they must be those of the
+// fingerprint.
 func (o *opener) schema(m *ipcMessage, schema api.Schema) error {
 	f := &m.meta
 	at, n := f.vector(m.header, schemaFields, 4)
@@ -122,7 +125,7 @@ func (o *opener) schema(m *ipcMessage, schema api.Schema) error {
 	clear(o.seen)
 	for i, c := range schema.Columns() {
 		var field ipcField
-		f.field1(flatTable(f.follow(at+4*i)), &field)
+		f.readField(flatTable(f.follow(at+4*i)), &field)
 		if f.err != nil {
 			return f.err
 		}
@@ -330,19 +333,21 @@ func (c *openColumn) openValidity(r *ipcRecord) error {
 
 func (c *openColumn) isNull(row int) bool { return c.valid != nil && !bitAt(c.valid, row) }
 
-// checkCodes checks that the rows that are not null have a code of the dictionary. Nulls may have any.
+// checkCodes checks that the rows that are not null have a code of the dictionary. Nulls may have
+// any.
 func (c *openColumn) checkCodes(n int) error {
 	codes := c.values[:4*n]
 	var highest uint32
 	for i := 0; i+4 <= len(codes); i += 4 {
-		highest = max(highest, uint32(codes[i])|uint32(codes[i+1])<<8|uint32(codes[i+2])<<16|uint32(codes[i+3])<<24)
+		highest = max(highest, binary.LittleEndian.Uint32(codes[i:]))
 	}
 	if int64(highest) < int64(c.dict.n) {
 		return nil
 	}
 	for row := range n {
 		if !c.isNull(row) && int64(u32At(codes, row)) >= int64(c.dict.n) {
-			return fmt.Errorf("row %d has the code %d of a dictionary of %d values", row, int32(u32At(codes, row)), c.dict.n)
+			return fmt.Errorf("row %d has the code %d of a dictionary of %d values", row,
+				int32(u32At(codes, row)), c.dict.n)
 		}
 	}
 	return nil

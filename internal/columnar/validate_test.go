@@ -55,7 +55,8 @@ func fillGroup(b *array.RecordBuilder) {
 	}
 }
 
-// TestValidateForeignWriters: a group that another implementation of Arrow wrote is as good as ours.
+// TestValidateForeignWriters: a group that another implementation of Arrow wrote is as good as
+// ours.
 func TestValidateForeignWriters(t *testing.T) {
 	for name, options := range map[string][]ipc.Option{"plain": nil, "lz4": {ipc.WithLZ4()}, "zstd": {ipc.WithZstd()}} {
 		group := arrowStream(t, arrow.NewSchema(groupFields(), nil), []func(*array.RecordBuilder){fillGroup}, options...)
@@ -182,7 +183,8 @@ func fillExcept(b *array.RecordBuilder, except int) {
 	}
 }
 
-// badIndex is a group of 12 rows whose second tag has an index that its dictionary of two values does not have.
+// badIndex is a group of 12 rows whose second tag has an index that its dictionary of two values
+// does not have.
 func badIndex(t *testing.T, index int32) []byte {
 	t.Helper()
 	fill := func(b *array.RecordBuilder) {
@@ -238,7 +240,8 @@ func bomb(t *testing.T) []byte {
 	return out.Bytes()
 }
 
-// useAll decodes a group and prints it in every format: whatever Validate takes must not panic anywhere.
+// useAll decodes a group and prints it in every format: whatever Validate takes must not panic
+// anywhere.
 func useAll(t testing.TB, group []byte, schema api.Schema) {
 	t.Helper()
 	rows, err := columnar.Decode(group, schema)
@@ -260,7 +263,8 @@ func useAll(t testing.TB, group []byte, schema api.Schema) {
 	}
 }
 
-// TestValidateEveryFlip cuts a group at every byte and flips every bit: it is refused, or decodes wholly.
+// TestValidateEveryFlip cuts a group at every byte and flips every bit: it is refused, or decodes
+// wholly.
 func TestValidateEveryFlip(t *testing.T) {
 	b, schema := parse(t, sampleText)
 	group := encode(t, schema, b)
@@ -280,7 +284,8 @@ func TestValidateEveryFlip(t *testing.T) {
 	}
 }
 
-// TestEncodeKnowsTheLimit: what Encode makes of rows near the unpacked limit is never refused by Validate.
+// TestEncodeKnowsTheLimit: what Encode makes of rows near the unpacked limit is never refused by
+// Validate.
 func TestEncodeKnowsTheLimit(t *testing.T) {
 	for _, rows := range []int{4_194_304, 4_161_790, 4_128_000} {
 		b := columnar.NewBatch("m", nil)

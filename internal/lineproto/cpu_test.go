@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// cpuOnly makes rows of the shape of the Time Series Benchmark Suite's cpu-only use case: 10 tags of 4,000 hosts, 10
-// small integers, about 350 bytes a row.
+// cpuOnly makes rows of the shape of the Time Series Benchmark Suite's cpu-only use case: 10 tags
+// of 4,000 hosts, 10 small integers, about 350 bytes a row.
 func cpuOnly(rows int) []byte {
 	r := rand.New(rand.NewPCG(123, 1))
 	regions := []string{"us-east-1", "us-west-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-southeast-1",

@@ -2,11 +2,13 @@ package lineproto
 
 import "github.com/seed-551dd829/braid/internal/api"
 
-// Most rows of a payload have the columns of the row before, spelt the same and in the same order, and most values
-// are plain. The functions here read such tags and integers and nothing else: they return false without having done
-// anything when something is unusual, an error included, and the general code looks again.
+// Most rows of a payload have the columns of the row before, spelt the same and in the same order,
+// and most values are plain. The functions here read such tags and integers and nothing else: they
+// return false without having done anything when something is unusual, an error included, and the
+// general code looks again.
 
-// key checks that the payload has at pos the key that is expected, and returns where its value begins.
+// key checks that the payload has at pos the key that is expected, and returns where its value
+// begins.
 func (s *slot) key(data []byte, pos int) (int, bool) {
 	end := pos + len(s.raw)
 	return end, end < len(data) && string(data[pos:end]) == string(s.raw)

@@ -42,8 +42,8 @@ func numberError(w []byte, kind string, err error) *api.Error {
 
 var tens = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
 
-// simpleFloat reads digits with at most one dot, 15 of them at most: both the digits and the power of ten are exact
-// float64s then, and so is their quotient correctly rounded (Clinger 1990).
+// simpleFloat reads digits with at most one dot, 15 of them at most: both the digits and the power
+// of ten are exact float64s then, and so is their quotient correctly rounded (Clinger 1990).
 func simpleFloat(w []byte) (float64, bool) {
 	negative := w[0] == '-'
 	if negative {

@@ -23,8 +23,8 @@ import (
 //	a bad line's later part                there reading goes on at the next line feed, here behind the strings
 //	                                       that the line's fields hold, so that text never becomes rows
 
-// oracle reads a payload with line-protocol/v2 and applies Braid's own rules. ok is false if a line is an error;
-// skip says that the payload meets a difference that is not modelled.
+// oracle reads a payload with line-protocol/v2 and applies Braid's own rules. ok is false if a line
+// is an error; skip says that the payload meets a difference that is not modelled.
 func oracle(data []byte) (tables map[string]string, ok, skip bool) {
 	for line := range bytes.SplitSeq(data, []byte{'\n'}) {
 		line = bytes.TrimSuffix(bytes.TrimLeft(line, " "), []byte{'\r'})

@@ -1,6 +1,6 @@
-// Package lineproto reads InfluxDB line protocol straight into typed columns. What is escaped where is that of
-// github.com/influxdata/line-protocol/v2, which the tests use as an oracle; docs/formats/wire.md names the few
-// differences. Nothing is allocated per row.
+// Package lineproto reads InfluxDB line protocol straight into typed columns. What is escaped where
+// is that of github.com/influxdata/line-protocol/v2, which the tests use as an oracle;
+// docs/formats/wire.md names the few differences. Nothing is allocated per row.
 package lineproto
 
 import (
@@ -41,9 +41,10 @@ func (r Result) Release() {
 // tablesMax bounds the tables of one payload: each costs memory of its own.
 const tablesMax = 10_000
 
-// Parse reads a payload. An error refuses the whole of it: a line whose measurement cannot be read, an unterminated
-// string with lines behind it (nobody can say which tables they belong to), or, if o.Table is set, any bad line. Else
-// a bad line refuses its table alone. Errors carry the physical line where the row begins.
+// Parse reads a payload. An error refuses the whole of it: a line whose measurement cannot be read,
+// an unterminated string with lines behind it (nobody can say which tables they belong to), or, if
+// o.Table is set, any bad line. Else a bad line refuses its table alone. Errors carry the physical
+// line where the row begins.
 func Parse(data []byte, o Options) (Result, *api.Error) {
 	p := &parser{data: data, line: 1, options: o, tables: map[string]*table{}, budget: columnar.Budget()}
 	if p.options.Precision == 0 {
@@ -215,8 +216,8 @@ func (p *parser) endOfLine() bool {
 	return true
 }
 
-// skipRow moves behind a bad row. A string in its fields may hold line breaks, which do not end the row: what stands
-// in a string must never be read as rows. An error refuses the whole payload.
+// skipRow moves behind a bad row. A string in its fields may hold line breaks, which do not end the
+// row: what stands in a string must never be read as rows. An error refuses the whole payload.
 func (p *parser) skipRow(t *table) *api.Error {
 	for !p.inFields {
 		if p.pos >= len(p.data) || p.data[p.pos] == '\n' {
@@ -269,10 +270,12 @@ func quoteEnd(data []byte, pos int) (end, lines int, ok bool) {
 func (p *parser) measurement() (*table, *api.Error) {
 	p.inFields, p.open = false, false
 	rest := p.data[p.pos:]
-	if t := p.last; t != nil && len(t.raw) > 0 && len(rest) > len(t.raw) && (rest[len(t.raw)] == ',' || rest[len(t.raw)] == ' ') &&
-		string(rest[:len(t.raw)]) == string(t.raw) {
-		p.pos += len(t.raw)
-		return t, nil
+	if t := p.last; t != nil && len(t.raw) > 0 && len(rest) > len(t.raw) {
+		n := len(t.raw)
+		if (rest[n] == ',' || rest[n] == ' ') && string(rest[:n]) == string(t.raw) {
+			p.pos += n
+			return t, nil
+		}
 	}
 	start := p.pos
 	name, ok := p.token(&p.key, endsMeasurement, escapedInMeasurement)
@@ -304,7 +307,8 @@ func (p *parser) measurement() (*table, *api.Error) {
 	return t, nil
 }
 
-// plain is raw if it has no backslash, so that equal bytes in front of a separator are the same token; else nil.
+// plain is raw if it has no backslash, so that equal bytes in front of a separator are the same
+// token; else nil.
 func plain(raw []byte) []byte {
 	if bytes.IndexByte(raw, '\\') >= 0 {
 		return nil

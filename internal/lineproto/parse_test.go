@@ -132,7 +132,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestI8_BadLines: each row is a sentence about a bad line: which table it refuses, at which line, and why.
+// TestI8_BadLines: each row is a sentence about a bad line: which table it refuses, at which line,
+// and why.
 func TestI8_BadLines(t *testing.T) {
 	for _, c := range []struct{ name, data, want string }{
 		{"no fields", "m 1", `m: 1 line 1: a = was expected behind the field "1", but the payload ends`},

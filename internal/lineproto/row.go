@@ -84,8 +84,8 @@ func (p *parser) tagValue(s *slot, row int) *api.Error {
 	return nil
 }
 
-// columnKey reads a key and its "=". The n-th key of a row is most likely that of the row before; otherwise only
-// its name is returned.
+// columnKey reads a key and its "=". The n-th key of a row is most likely that of the row before;
+// otherwise only its name is returned.
 func (p *parser) columnKey(t *table, n int, what string) (*columnar.Column, []byte, *api.Error) {
 	if n < len(t.slots) {
 		s := &t.slots[n]
@@ -111,7 +111,8 @@ func (p *parser) columnKey(t *table, n int, what string) (*columnar.Column, []by
 }
 
 // newColumn finds the column of a name that was not foreseen, and foresees it for the next row.
-func (p *parser) newColumn(t *table, n int, name []byte, kind api.ColumnType) (*columnar.Column, *api.Error) {
+func (p *parser) newColumn(t *table, n int, name []byte, kind api.ColumnType) (
+	*columnar.Column, *api.Error) {
 	c, err := t.batch.Column(name, kind, p.start)
 	if err != nil {
 		return nil, err
@@ -124,7 +125,8 @@ func (p *parser) newColumn(t *table, n int, name []byte, kind api.ColumnType) (*
 }
 
 func clash(c *columnar.Column, got api.ColumnType) *api.Error {
-	return api.Errorf(api.Invalid, "column %q is %s since line %d, the value is %s", c.Name, c.Type, c.FirstLine, got)
+	return api.Errorf(api.Invalid, "column %q is %s since line %d, the value is %s", c.Name, c.Type,
+		c.FirstLine, got)
 }
 
 // field reads one field and what is behind it; more says that another follows.

@@ -33,8 +33,8 @@ var classes = func() (c [256]uint8) {
 	return c
 }()
 
-// token takes the bytes up to one of the class ends, and unescapes them. The result aliases the payload, or memory
-// if something was escaped; ok is false if it is not UTF-8.
+// token takes the bytes up to one of the class ends, and unescapes them. The result aliases the
+// payload, or memory if something was escaped; ok is false if it is not UTF-8.
 func (p *parser) token(memory *[]byte, ends, escaped uint8) (token []byte, ok bool) {
 	data := p.data
 	for i := p.pos; i < len(data); i++ {
@@ -52,8 +52,8 @@ func (p *parser) token(memory *[]byte, ends, escaped uint8) (token []byte, ok bo
 	return token, true
 }
 
-// specialToken is token with backslashes or characters beyond ASCII. A backslash before a character that needs none
-// stands for itself.
+// specialToken is token with backslashes or characters beyond ASCII. A backslash before a character
+// that needs none stands for itself.
 func (p *parser) specialToken(memory *[]byte, ends, escaped uint8) ([]byte, bool) {
 	out := (*memory)[:0]
 	data := p.data
@@ -68,8 +68,8 @@ func (p *parser) specialToken(memory *[]byte, ends, escaped uint8) ([]byte, bool
 	return out, utf8.Valid(out)
 }
 
-// quoted takes the rest of a string, whose opening quote is taken, and unescapes it. closed is false if it never
-// ends; then nothing is taken.
+// quoted takes the rest of a string, whose opening quote is taken, and unescapes it. closed is
+// false if it never ends; then nothing is taken.
 func (p *parser) quoted() (text []byte, closed bool) {
 	rest := p.data[p.pos:]
 	end := bytes.IndexByte(rest, '"')
