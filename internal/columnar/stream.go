@@ -10,7 +10,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Reading Arrow IPC streams of unknown origin. docs:
+// Reading Arrow IPC streams of unknown origin; the format is described at
 // https://arrow.apache.org/docs/format/Columnar.html, "Serialization and Interprocess
 // Communication". Every length is compared with what is there before it is used, and what is
 // unpacked is paid from a budget before memory is taken for it.
