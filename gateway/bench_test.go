@@ -73,7 +73,8 @@ func drive(b *testing.B, c *cluster, subject string, data []byte, inflight int) 
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
 }
 
-// BenchmarkSmall is one row a write from a thousand writers; BenchmarkBareNATS is the same without a gateway.
+// BenchmarkSmall is one row a write from a thousand writers; BenchmarkBareNATS is the same without
+// a gateway.
 func BenchmarkSmall(b *testing.B) {
 	c := newCluster(b, "p1", "p2")
 	c.start(gateway.Config{})

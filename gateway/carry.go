@@ -13,8 +13,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/segment"
 )
 
-// carry takes a group all the way: identity, encoding, a primary's answer, and each write's outcome. A merged group
-// that turns out too large goes as two.
+// carry takes a group all the way: identity, encoding, a primary's answer, and each write's
+// outcome. A merged group that turns out too large goes as two.
 func (s *Service) carry(ctx context.Context, g *group) {
 	deadline := g.writes[0].arrived.Add(s.cfg.RequestTimeout)
 	bound, cancel := context.WithDeadline(ctx, deadline)
@@ -72,14 +72,16 @@ func (s *Service) split(ctx context.Context, g *group, tooLarge *api.Error) {
 	s.carry(ctx, &group{key: g.key, writes: g.writes[n/2:]})
 }
 
-// encode makes the group's frame, once. Only as many goroutines as there are processors encode at a time.
+// encode makes the group's frame, once. Only as many goroutines as there are processors encode at a
+// time.
 func (s *Service) encode(g *group, id api.ProducerSeq) ([]byte, *api.Error) {
 	s.encoders <- struct{}{}
 	defer func() { <-s.encoders }()
 	start := time.Now()
 	defer since(s.metrics.encodeSecs, start)
 	h := api.GroupHeader{
-		Table: g.key.table, Durability: g.key.durability, ID: id, Writes: make([]api.WriteMeta, len(g.writes)),
+		Table: g.key.table, Durability: g.key.durability, ID: id,
+		Writes: make([]api.WriteMeta, len(g.writes)),
 	}
 	batches := make([]*columnar.Batch, len(g.writes))
 	schema := g.writes[0].schema
@@ -110,8 +112,8 @@ func (s *Service) encode(g *group, id api.ProducerSeq) ([]byte, *api.Error) {
 	return frame, nil
 }
 
-// pursue sends the frame to one primary after another, as its course says, until there is an answer. An error is
-// the end for every write of the group.
+// pursue sends the frame to one primary after another, as its course says, until there is an
+// answer. An error is the end for every write of the group.
 func (s *Service) pursue(
 	ctx context.Context, deadline time.Time, reg *registration, g *group, frame []byte,
 ) (api.GroupAnswer, *api.Error) {
@@ -186,9 +188,9 @@ func (s *Service) attempt(
 	return a, replyAnswer, nil
 }
 
-// ours looks for a refusal of the gateway's own identity among the outcomes: it says nothing about the writes, whose
-// senders are told that the outcome is unknown. Where every write has an identity of its own, the sequencer is asked
-// whose registration is meant.
+// ours looks for a refusal of the gateway's own identity among the outcomes: it says nothing about
+// the writes, whose senders are told that the outcome is unknown. Where every write has an identity
+// of its own, the sequencer is asked whose registration is meant.
 func (s *Service) ours(
 	ctx context.Context, reg *registration, g *group, a *api.GroupAnswer,
 ) *api.Error {
@@ -215,5 +217,6 @@ func (s *Service) ours(
 }
 
 func lostRegistration() *api.Error {
-	return api.Errorf(api.Unavailable, "the gateway lost its registration; whether the write was stored is unknown")
+	return api.Errorf(api.Unavailable,
+		"the gateway lost its registration; whether the write was stored is unknown")
 }

@@ -17,46 +17,50 @@ import (
 
 // Config is what an operator may set. Zero values mean the defaults, which the comments name.
 type Config struct {
-	// ID names the gateway to primaries, logs and metrics. Two gateways with one id count as one sender, and then
-	// take more than their share of a primary.
+	// ID names the gateway to primaries, logs and metrics. Two gateways with one id count as one
+	// sender, and then take more than their share of a primary.
 	ID string
 	// Durability of a write that does not say. Only object is there yet.
 	Durability api.Durability
-	// MergeInterval is how long a small write waits for company while a group of its table is on its way (1 ms).
-	// Longer makes larger groups and later answers. Negative: no write waits.
+	// MergeInterval is how long a small write waits for company while a group of its table is on
+	// its way (1 ms). Longer makes larger groups and later answers. Negative: no write waits.
 	MergeInterval time.Duration
-	// RequestTimeout is how long a write is pursued before its sender is told 503 (10 s). A client that waits less
-	// than this learns nothing instead.
+	// RequestTimeout is how long a write is pursued before its sender is told 503 (10 s). A client
+	// that waits less than this learns nothing instead.
 	RequestTimeout time.Duration
-	// AttemptTimeout is how long one primary is waited for while it is heard (4 s). Too short sends groups twice
-	// whenever the object store is slow; that is harmless, and a waste.
+	// AttemptTimeout is how long one primary is waited for while it is heard (4 s). Too short sends
+	// groups twice whenever the object store is slow; that is harmless, and a waste.
 	AttemptTimeout time.Duration
-	// OverloadWait is how long a group waits for room at a primary before its senders are told 429 (250 ms).
+	// OverloadWait is how long a group waits for room at a primary before its senders are told 429
+	// (250 ms).
 	OverloadWait time.Duration
-	// NoPrimaryWait is how long a write waits while no primary is live at all (3 s): longer than failover needs.
+	// NoPrimaryWait is how long a write waits while no primary is live at all (3 s): longer than
+	// failover needs.
 	NoPrimaryWait time.Duration
 	// DrainFor is how long Run goes on with what it has taken after it was told to stop (10 s).
 	DrainFor time.Duration
-	// HeldBytesMax bounds the payloads and rows in memory (256 MB), HeldRequestsMax the requests (65,536). Past
-	// either, a request is answered 429 at once.
+	// HeldBytesMax bounds the payloads and rows in memory (256 MB), HeldRequestsMax the requests
+	// (65,536). Past either, a request is answered 429 at once.
 	HeldBytesMax    int64
 	HeldRequestsMax int
-	// RequestBytesMax bounds one payload as it arrives (8 MB), UnpackedBytesMax the same unpacked (64 MB).
+	// RequestBytesMax bounds one payload as it arrives (8 MB), UnpackedBytesMax the same unpacked
+	// (64 MB).
 	RequestBytesMax  int
 	UnpackedBytesMax int
 	// Workers is how many payloads are parsed at once (GOMAXPROCS).
 	Workers int
 }
 
-// Sequencer is what the gateway asks of the sequencer; each call is one attempt, with the errors of bus.Request.
+// Sequencer is what the gateway asks of the sequencer; each call is one attempt, with the errors of
+// bus.Request.
 type Sequencer interface {
 	RegisterProducer(context.Context, api.RegisterProducerRequest) (api.RegisterProducerAnswer, error)
 	RenewProducer(context.Context, api.RenewProducerRequest) error
 	Topology(context.Context) (api.Topology, error)
 }
 
-// Catalog is what the gateway needs of catalog.Cache. With a context that has ended, Schema answers from memory or
-// not at all.
+// Catalog is what the gateway needs of catalog.Cache. With a context that has ended, Schema answers
+// from memory or not at all.
 type Catalog interface {
 	Schema(ctx context.Context, table string) (api.Schema, error)
 	Refresh(ctx context.Context, table string) (api.Schema, error)
@@ -102,11 +106,11 @@ func (c *Config) check() error {
 		return errors.New("gateway: no id")
 	case c.Durability != api.DurabilityObject:
 		return fmt.Errorf("gateway: durability %s is not available yet, use object", c.Durability)
-	case c.RequestTimeout < 0 || c.AttemptTimeout < 0 || c.OverloadWait < 0 || c.NoPrimaryWait < 0 || c.DrainFor < 0:
+	case min(c.RequestTimeout, c.AttemptTimeout, c.OverloadWait, c.NoPrimaryWait, c.DrainFor) < 0:
 		return errors.New("gateway: a timeout is negative")
 	case c.HeldBytesMax < int64(c.RequestBytesMax) || c.HeldRequestsMax < 1:
-		return fmt.Errorf("gateway: %d bytes held at most are fewer than one request of %d may have", c.HeldBytesMax,
-			c.RequestBytesMax)
+		return fmt.Errorf("gateway: %d bytes held at most are fewer than one request of %d may have",
+			c.HeldBytesMax, c.RequestBytesMax)
 	case c.Workers < 1 || c.RequestBytesMax < 1 || c.UnpackedBytesMax < 1:
 		return errors.New("gateway: workers and sizes must be positive")
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// script is what the scenario scripts share: a clock that their `at=` arguments (milliseconds) move.
+// script is what the scenario scripts share: a clock that their `at=` arguments (milliseconds)
+// move.
 type script struct{ start, now time.Time }
 
 func newScript() script {
@@ -46,7 +47,8 @@ func optional[T any](t *testing.T, d *datadriven.TestData, name string, def T) T
 	return v
 }
 
-// TestI7_MergeScenarios runs testdata/merge: which writes share a group, and when it leaves. Commands:
+// TestI7_MergeScenarios runs testdata/merge: which writes share a group, and when it leaves.
+// Commands:
 //
 //	config interval=MS writes=N identities=N bytes=N large=N
 //	write id=NAME [table=T] [primary=P] [bytes=N] [key=N bytes]     groups that leave are printed
@@ -103,7 +105,8 @@ func TestI7_MergeScenarios(t *testing.T) {
 	})
 }
 
-// TestI3_NumberingScenarios runs testdata/numbering: identities of groups and what is settled. Commands:
+// TestI3_NumberingScenarios runs testdata/numbering: identities of groups and what is settled.
+// Commands:
 //
 //	config open=N tables=N
 //	next [table=T] [count=N]
@@ -136,7 +139,8 @@ func TestI3_NumberingScenarios(t *testing.T) {
 	})
 }
 
-// TestI3_CourseScenarios runs testdata/course: where groups go, and what their writers are told. Commands:
+// TestI3_CourseScenarios runs testdata/course: where groups go, and what their writers are told.
+// Commands:
 //
 //	config [max=N]
 //	topology version=N        lines: id role state epoch [standsin=ID]

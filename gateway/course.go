@@ -14,8 +14,9 @@ type courseConfig struct {
 	pendingWait  time.Duration // before a group whose record is pending is asked about again
 }
 
-// course is the way of one group through its attempts: the same bytes under the same identity, to one primary after
-// another, until there is an answer or the deadline has passed. It is a pure core.
+// course is the way of one group through its attempts: the same bytes under the same identity, to
+// one primary after another, until there is an answer or the deadline has passed. It is a pure
+// core.
 type course struct {
 	cfg      courseConfig
 	only     string // the primary that the client chose
@@ -94,7 +95,11 @@ func (c *course) noRoom(now time.Time) step {
 	if now.Before(until) {
 		return step{wait: c.soonest(minTime(until, now.Add(c.cfg.rest)))}
 	}
-	return step{err: c.doubt(api.OverloadedError(max(c.retryAfter, retryAfterMS), "every primary is at its bound"))}
+	return step{err: c.doubt(atBound(max(c.retryAfter, retryAfterMS)))}
+}
+
+func atBound(retryAfterMS int) *api.Error {
+	return api.OverloadedError(retryAfterMS, "every primary is at its bound")
 }
 
 func (c *course) soonest(t time.Time) time.Time { return minTime(t, c.deadline) }
@@ -110,7 +115,7 @@ func minTime(a, b time.Time) time.Time {
 func (c *course) expired() *api.Error {
 	switch {
 	case c.attempts == 0 && !c.overloaded.IsZero():
-		return api.OverloadedError(retryAfterMS, "every primary is at its bound")
+		return atBound(retryAfterMS)
 	case c.attempts == 0:
 		return api.Errorf(api.Unavailable, "no primary could be reached in time")
 	case c.last != nil:
@@ -123,8 +128,8 @@ func (c *course) expired() *api.Error {
 func (c *course) doubt(e *api.Error) *api.Error {
 	switch {
 	case c.pending:
-		return api.Errorf(api.Unavailable, "the write is accepted but not yet in the object store (%s); send it again "+
-			"under the same identity", e.Message)
+		return api.Errorf(api.Unavailable, "the write is accepted but not yet in the object store (%s); "+
+			"send it again under the same identity", e.Message)
 	case c.unknown:
 		return api.Errorf(api.Unavailable, "%s; whether the write was stored is unknown", e.Message)
 	}
@@ -142,9 +147,11 @@ const (
 	replyRefused              // an error for the whole group
 )
 
-// ended takes the end of an attempt at a primary. It returns whether the course is over: with err nil the answer
-// counts, else its writers get err. refusal is set for replyRefused.
-func (c *course) ended(r *router, now time.Time, primary string, how reply, refusal *api.Error) (over bool, err *api.Error) {
+// ended takes the end of an attempt at a primary. It returns whether the course is over: with err
+// nil the answer counts, else its writers get err. refusal is set for replyRefused.
+func (c *course) ended(
+	r *router, now time.Time, primary string, how reply, refusal *api.Error,
+) (over bool, err *api.Error) {
 	r.answered(primary, c.size)
 	c.last = refusal
 	switch how {
@@ -165,7 +172,9 @@ func (c *course) ended(r *router, now time.Time, primary string, how reply, refu
 	return c.refused(r, now, primary, refusal)
 }
 
-func (c *course) refused(r *router, now time.Time, primary string, e *api.Error) (over bool, err *api.Error) {
+func (c *course) refused(
+	r *router, now time.Time, primary string, e *api.Error,
+) (over bool, err *api.Error) {
 	rest := max(c.cfg.rest, time.Duration(e.RetryAfterMS)*time.Millisecond)
 	switch e.Name {
 	case api.Overloaded:

@@ -48,8 +48,8 @@ type rawHeaders struct {
 	producer, producerEpoch, sequence, settle *string
 }
 
-// field finds the place of a header, nil for one that is none of ours. Names are compared without regard to case: a
-// lock that is spelled `braid-expected-txid` must not be ignored.
+// field finds the place of a header, nil for one that is none of ours. Names are compared without
+// regard to case: a lock that is spelled `braid-expected-txid` must not be ignored.
 func (h *rawHeaders) field(name string) **string {
 	for _, f := range [...]struct {
 		name  string
@@ -70,9 +70,9 @@ func (h *rawHeaders) field(name string) **string {
 
 const braidPrefix = "braid-"
 
-// decodeHeaders reads the headers of a write, whatever brought them. What it does not understand of ours is refused,
-// because a header that is ignored is a promise that is not kept. ignoreType is for HTTP, where clients send types
-// that they did not choose.
+// decodeHeaders reads the headers of a write, whatever brought them. What it does not understand of
+// ours is refused, because a header that is ignored is a promise that is not kept. ignoreType is
+// for HTTP, where clients send types that they did not choose.
 func decodeHeaders(headers map[string][]string, def api.Durability, ignoreType bool) (options, *api.Error) {
 	o := options{durability: def}
 	if len(headers) == 0 {
@@ -190,10 +190,12 @@ func readKey(o *options, h *rawHeaders) *api.Error {
 	return nil
 }
 
-// readProducer reads the four headers of a producer's identity, which come together or are refused: an identity that
-// is ignored would store a repeat twice.
+// readProducer reads the four headers of a producer's identity, which come together or are refused:
+// an identity that is ignored would store a repeat twice.
 func readProducer(o *options, h *rawHeaders) *api.Error {
-	names := [...]string{api.HeaderProducer, api.HeaderProducerEpoch, api.HeaderSequence, api.HeaderSettled}
+	names := [...]string{
+		api.HeaderProducer, api.HeaderProducerEpoch, api.HeaderSequence, api.HeaderSettled,
+	}
 	values := [...]*string{h.producer, h.producerEpoch, h.sequence, h.settle}
 	there, missing := 0, ""
 	for i, v := range values {
@@ -207,7 +209,8 @@ func readProducer(o *options, h *rawHeaders) *api.Error {
 		return nil
 	}
 	if missing != "" {
-		return api.Errorf(api.Invalid, "header %s is missing: %s come together", missing, strings.Join(names[:], ", "))
+		return api.Errorf(api.Invalid, "header %s is missing: %s come together", missing,
+			strings.Join(names[:], ", "))
 	}
 	if o.key != "" {
 		return api.Errorf(api.Invalid, "%s and %s are two identities; a write has one", api.HeaderMsgID,
@@ -247,8 +250,8 @@ func (o *options) readSequence(h *rawHeaders) (err *api.Error) {
 func headerNumber(name, value string) (uint64, *api.Error) {
 	n, err := strconv.ParseUint(value, 10, 64)
 	if err != nil {
-		return 0, api.Errorf(api.Invalid, "header %s: %q is not a whole number from 0 to 18446744073709551615", name,
-			value)
+		return 0, api.Errorf(api.Invalid,
+			"header %s: %q is not a whole number from 0 to 18446744073709551615", name, value)
 	}
 	return n, nil
 }

@@ -28,13 +28,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// behaviour is what a fake primary does with a group: decide, unless it is damaged, and answer, unless it is silent.
+// behaviour is what a fake primary does with a group: decide, unless it is damaged, and answer,
+// unless it is silent.
 type behaviour func(c *cluster, g segment.Group) (answer api.GroupAnswer, answers bool)
 
 func decides(c *cluster, g segment.Group) (api.GroupAnswer, bool) { return c.decide(g), true }
 
-// cluster is primaries and a sequencer for the gateway to talk to: the rules of design section 6 over maps, on a real
-// NATS server.
+// cluster is primaries and a sequencer for the gateway to talk to: the rules of design section 6
+// over maps, on a real NATS server.
 type cluster struct {
 	t        testing.TB
 	subjects api.Subjects
@@ -469,4 +470,19 @@ func (r *running) refused(subject string, header nats.Header, data string) *api.
 		r.t.Fatalf("%s: header says code %q, body %d", subject, got, e.Code)
 	}
 	return e
+}
+
+// gauge reads a metric of the gateway that has no labels.
+func (r *running) gauge(name string) float64 {
+	families, err := r.registry.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	r.t.Fatalf("no metric %s", name)
+	return 0
 }

@@ -26,7 +26,8 @@ func (s *Service) take(r *request, source int) {
 	s.queue <- r // as many places as requests can be held
 }
 
-// requestOverhead is what a request takes beside its payload, about: thousands of tiny ones must count too.
+// requestOverhead is what a request takes beside its payload, about: thousands of tiny ones must
+// count too.
 const requestOverhead = 1024
 
 func (s *Service) admissible(r *request) *api.Error {

@@ -159,7 +159,8 @@ func TestI8_Headers(t *testing.T) {
 	}
 }
 
-// TestI7_PayloadLimits: past them it is 413, and a small payload that claims to be huge is never unpacked whole.
+// TestI7_PayloadLimits: past them it is 413, and a small payload that claims to be huge is never
+// unpacked whole.
 func TestI7_PayloadLimits(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{RequestBytesMax: 100_000, UnpackedBytesMax: 200_000})
@@ -189,7 +190,8 @@ func TestI7_PayloadLimits(t *testing.T) {
 	}
 }
 
-// TestI8_GroupTooLarge: a write whose group is over the limit is 413, is not split, and leaves no column.
+// TestI8_GroupTooLarge: a write whose group is over the limit is 413, is not split, and leaves no
+// column.
 func TestI8_GroupTooLarge(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{})

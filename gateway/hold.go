@@ -2,7 +2,8 @@ package gateway
 
 import "sync"
 
-// holding bounds what the gateway has in memory for requests without an answer. It is safe for concurrent use.
+// holding bounds what the gateway has in memory for requests without an answer. It is safe for
+// concurrent use.
 type holding struct {
 	bytesMax    int64
 	requestsMax int
@@ -26,8 +27,8 @@ func (h *holding) take(bytes int64) bool {
 	return true
 }
 
-// grow counts more bytes for a request that is held, and says whether there was room. A request that is alone always
-// has room: it cannot become smaller by coming later.
+// grow counts more bytes for a request that is held, and says whether there was room. A request
+// that is alone always has room: it cannot become smaller by coming later.
 func (h *holding) grow(bytes int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -170,7 +170,8 @@ func (s *Service) serveRead(w http.ResponseWriter, r *http.Request) {
 	s.proxy.ServeHTTP(w, out)
 }
 
-// newProxy streams: what a node has sent is passed on at once, and a stream that breaks off there breaks off here.
+// newProxy streams: what a node has sent is passed on at once, and a stream that breaks off there
+// breaks off here.
 func (s *Service) newProxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { p.Out.Host = "" },

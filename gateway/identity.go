@@ -6,8 +6,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// numbering gives the groups of one registration of the gateway their identities, and knows per table up to where
-// every group has its answer or nobody waits for one any more. It is a pure core; the caller serialises.
+// numbering gives the groups of one registration of the gateway their identities, and knows per
+// table up to where every group has its answer or nobody waits for one any more. It is a pure core;
+// the caller serialises.
 type numbering struct {
 	producer  string
 	epoch     uint64
@@ -16,8 +17,8 @@ type numbering struct {
 
 	tables map[string]*sequences
 	idle   list.List // of *sequences without an open sequence, longest idle first
-	// floor is at least every sequence of a table that was forgotten: numbering goes on above it, so that no
-	// sequence is ever used twice.
+	// floor is at least every sequence of a table that was forgotten: numbering goes on above it,
+	// so that no sequence is ever used twice.
 	floor uint64
 }
 
@@ -36,8 +37,8 @@ func newNumbering(producer string, epoch uint64, openMax, tablesMax int) *number
 	}
 }
 
-// next gives a group its identity. ok is false if too many of the table are unsettled; the writer is told to slow
-// down.
+// next gives a group its identity. ok is false if too many of the table are unsettled; the writer
+// is told to slow down.
 func (n *numbering) next(table string) (id api.ProducerSeq, ok bool) {
 	s := n.sequences(table)
 	if s == nil || s.last-s.settled >= uint64(n.openMax) {
@@ -76,8 +77,8 @@ func (n *numbering) forget() bool {
 	return true
 }
 
-// close says that a sequence has its answer, or that nobody waits for it any more. After it the gateway never sends
-// the sequence again: a late copy that is still on its way may be refused.
+// close says that a sequence has its answer, or that nobody waits for it any more. After it the
+// gateway never sends the sequence again: a late copy that is still on its way may be refused.
 func (n *numbering) close(table string, sequence uint64) {
 	s := n.tables[table]
 	s.closed[sequence] = struct{}{}

@@ -22,15 +22,17 @@ type mergeConfig struct {
 	largeBytes    int // a write of this many bytes gains nothing from company
 }
 
-// merger decides which writes share a group. It is a pure core: the caller serialises and tells the time.
+// merger decides which writes share a group. It is a pure core: the caller serialises and tells the
+// time.
 //
-// A write that comes while nothing of its key is on its way leaves at once, so that an idle gateway adds no latency;
-// while something is, writes gather until the interval is over, the group is full, or the way is free again. Within
-// one key groups leave in the order in which their writes came.
+// A write that comes while nothing of its key is on its way leaves at once, so that an idle gateway
+// adds no latency; while something is, writes gather until the interval is over, the group is full,
+// or the way is free again. Within one key groups leave in the order in which their writes came.
 type merger struct {
 	cfg  mergeConfig
 	keys map[mergeKey]*gathering
-	// order holds the gatherings by the time of their first write; an entry whose writes have left is stale.
+	// order holds the gatherings by the time of their first write; an entry whose writes have left
+	// is stale.
 	order []gatheringSince
 }
 
@@ -65,7 +67,8 @@ func (m *merger) add(now time.Time, w *write) (leave []*group) {
 	g.writes = append(g.writes, w)
 	g.bytes += w.bytes
 	g.identities += w.meta.IdentityBytes()
-	if g.flying == 0 || w.bytes >= m.cfg.largeBytes || len(g.writes) >= m.cfg.writesMax || m.cfg.interval <= 0 {
+	if g.flying == 0 || m.cfg.interval <= 0 || w.bytes >= m.cfg.largeBytes ||
+		len(g.writes) >= m.cfg.writesMax {
 		return append(leave, m.leave(g))
 	}
 	if len(g.writes) == 1 {
@@ -75,7 +78,8 @@ func (m *merger) add(now time.Time, w *write) (leave []*group) {
 	return leave
 }
 
-// fits says whether w may join what has gathered. A large write never does: it follows in a group of its own.
+// fits says whether w may join what has gathered. A large write never does: it follows in a group
+// of its own.
 func (m *merger) fits(g *gathering, w *write) bool {
 	return len(g.writes) == 0 || w.bytes < m.cfg.largeBytes &&
 		len(g.writes) < m.cfg.writesMax &&

@@ -45,7 +45,8 @@ func (s *Service) listen() (*bus.Service, error) {
 			return nil, errors.Join(err, b.Stop())
 		}
 	}
-	// Only what the server has heard of is there: ready must mean that no writer meets "no responders".
+	// Only what the server has heard of is there: ready must mean that no writer meets "no
+	// responders".
 	if err := s.deps.Conn.FlushTimeout(listenTimeout); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for writes: %w", err), b.Stop())
 	}
@@ -90,7 +91,9 @@ func (s *Service) decode(in bus.Incoming, a answerer) (*request, *api.Error) {
 	if table != "" {
 		o.table = table
 	}
-	return &request{options: o, data: in.Data(), primary: node, precision: 1, arrived: time.Now(), answerer: a}, nil
+	return &request{
+		options: o, data: in.Data(), primary: node, precision: 1, arrived: time.Now(), answerer: a,
+	}, nil
 }
 
 // natsAnswerer answers over NATS, or counts the errors of a publish that nobody waits for.
@@ -136,15 +139,16 @@ func (a *natsAnswerer) empty() {
 	a.refused(e)
 }
 
-// sent looks at the error of an answer: the writer will not hear, and asks again under its identity.
+// sent looks at the error of an answer: the writer will not hear, and asks again under its
+// identity.
 func (a *natsAnswerer) sent(err error) {
 	if err != nil {
 		a.s.log.Warn("send an answer", "subject", a.in.Subject(), "error", err)
 	}
 }
 
-// appendResults is the JSON of api.WriteAnswer. The answer of an accepted write is written by hand: there may be a
-// hundred thousand a second.
+// appendResults is the JSON of api.WriteAnswer. The answer of an accepted write is written by hand:
+// there may be a hundred thousand a second.
 func appendResults(b []byte, results []api.WriteResult) []byte {
 	if worst(results) != nil {
 		body, err := json.Marshal(api.WriteAnswer{Results: results})
@@ -169,8 +173,9 @@ func appendResults(b []byte, results []api.WriteResult) []byte {
 	return append(b, "]}"...)
 }
 
-// appendJSONString quotes a table's name, which has no control characters, quotes or backslashes (api.CheckTable)
-// and is valid UTF-8: only what JSON must escape needs escaping, and none of it can be there.
+// appendJSONString quotes a table's name, which has no control characters, quotes or backslashes
+// (api.CheckTable) and is valid UTF-8: only what JSON must escape needs escaping, and none of it
+// can be there.
 func appendJSONString(b []byte, s string) []byte {
 	b = append(b, '"')
 	b = append(b, s...)

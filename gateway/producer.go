@@ -14,8 +14,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Bounds of the gateway as a producer: unsettled sequences of a table stay below what the store keeps answers for
-// (api.AnswersMax), and numbers are remembered for so many tables.
+// Bounds of the gateway as a producer: unsettled sequences of a table stay below what the store
+// keeps answers for (api.AnswersMax), and numbers are remembered for so many tables.
 const (
 	unsettledMax      = 1000
 	numberedTablesMax = 16384
@@ -60,8 +60,8 @@ func (r *registration) isLost() bool {
 	}
 }
 
-// producer keeps the gateway registered: under a fresh id at each start, and under another fresh one whenever the
-// registry says that the last is gone.
+// producer keeps the gateway registered: under a fresh id at each start, and under another fresh
+// one whenever the registry says that the last is gone.
 type producer struct {
 	seq     Sequencer
 	log     *slog.Logger
@@ -134,8 +134,8 @@ func (p *producer) run(ctx context.Context) {
 	}
 }
 
-// register tries one fresh id until there is an answer; nil once ctx has ended. A refusal (an id that is taken)
-// leads to another id.
+// register tries one fresh id until there is an answer; nil once ctx has ended. A refusal (an id
+// that is taken) leads to another id.
 func (p *producer) register(ctx context.Context) *registration {
 	request := api.RegisterProducerRequest{ID: freshProducer(), Attempt: randomHex()}
 	for {

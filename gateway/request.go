@@ -8,8 +8,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/columnar"
 )
 
-// request is one payload on its way, whatever brought it. Each of its tables is a write of its own; the last write
-// that gets its outcome has the request answered.
+// request is one payload on its way, whatever brought it. Each of its tables is a write of its own;
+// the last write that gets its outcome has the request answered.
 type request struct {
 	options
 	data      []byte

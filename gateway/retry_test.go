@@ -25,8 +25,8 @@ func says(e *api.Error) behaviour {
 	return func(*cluster, segment.Group) (api.GroupAnswer, bool) { return api.GroupAnswer{Err: e}, true }
 }
 
-// TestI3_RetryThroughAnotherPrimary: a primary commits and vanishes before it answers. The same bytes go to another
-// one under the same identity, and the writer gets the first answer.
+// TestI3_RetryThroughAnotherPrimary: a primary commits and vanishes before it answers. The same
+// bytes go to another one under the same identity, and the writer gets the first answer.
 func TestI3_RetryThroughAnotherPrimary(t *testing.T) {
 	c := newCluster(t, "p1", "p2")
 	r := c.start(gateway.Config{})
@@ -52,7 +52,8 @@ func TestI3_RetryThroughAnotherPrimary(t *testing.T) {
 	}
 }
 
-// TestI3_RetryWhileThePrimaryIsHeard: an attempt that is not answered ends after its timeout even if heartbeats go on.
+// TestI3_RetryWhileThePrimaryIsHeard: an attempt that is not answered ends after its timeout even
+// if heartbeats go on.
 func TestI3_RetryWhileThePrimaryIsHeard(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{AttemptTimeout: 50 * time.Millisecond})
@@ -83,8 +84,8 @@ func TestI3_NoRespondersGoElsewhere(t *testing.T) {
 	}
 }
 
-// TestI3_LostRegistration: the registry has forgotten the gateway. Whoever waits is told 503, since the outcome is
-// unknown, and the gateway goes on under a fresh id.
+// TestI3_LostRegistration: the registry has forgotten the gateway. Whoever waits is told 503, since
+// the outcome is unknown, and the gateway goes on under a fresh id.
 func TestI3_LostRegistration(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{})
@@ -105,8 +106,8 @@ func TestI3_LostRegistration(t *testing.T) {
 	}
 }
 
-// TestI3_ProducersOwnRefusal: where a write has an identity, its refusal is told as it is, and not mistaken for one
-// of the gateway's.
+// TestI3_ProducersOwnRefusal: where a write has an identity, its refusal is told as it is, and not
+// mistaken for one of the gateway's.
 func TestI3_ProducersOwnRefusal(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{})
@@ -132,7 +133,8 @@ func TestI3_ProducersOwnRefusal(t *testing.T) {
 	}
 }
 
-// TestI2_PendingIsNotAcknowledged: a write at durability object waits until its record is confirmed.
+// TestI2_PendingIsNotAcknowledged: a write at durability object waits until its record is
+// confirmed.
 func TestI2_PendingIsNotAcknowledged(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{})
@@ -147,8 +149,8 @@ func TestI2_PendingIsNotAcknowledged(t *testing.T) {
 	}
 }
 
-// TestPrimarysErrors: an overloaded primary leads to another one, then to 429; an unavailable one to 503, with the
-// doubt in it.
+// TestPrimarysErrors: an overloaded primary leads to another one, then to 429; an unavailable one
+// to 503, with the doubt in it.
 func TestPrimarysErrors(t *testing.T) {
 	c := newCluster(t, "p1", "p2")
 	r := c.start(gateway.Config{RequestTimeout: 400 * time.Millisecond, OverloadWait: 50 * time.Millisecond})

@@ -7,7 +7,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/topology"
 )
 
-// router chooses primaries and counts what is unanswered at each. It is a pure core; the caller serialises.
+// router chooses primaries and counts what is unanswered at each. It is a pure core; the caller
+// serialises.
 type router struct {
 	view          *topology.View
 	unansweredMax int64
@@ -68,8 +69,9 @@ const (
 	full           // none may get more bytes from this gateway now
 )
 
-// choose picks the least loaded primary that may take size bytes more. only restricts it to one ("" for any). Among
-// several reasons why there is none, full goes before resting: bytes that are answered make room.
+// choose picks the least loaded primary that may take size bytes more. only restricts it to one (""
+// for any). Among several reasons why there is none, full goes before resting: bytes that are
+// answered make room.
 func (r *router) choose(now time.Time, only string, size int) (topology.Candidate, choice) {
 	var best topology.Candidate
 	var bestAccount *account
@@ -95,9 +97,10 @@ func (r *router) choose(now time.Time, only string, size int) (topology.Candidat
 	return best, found
 }
 
-// room says whether the primary may get size bytes more: at most unansweredMax unanswered, and since its heartbeat
-// no more than this sender's share of the bytes that it had free then. A sender with nothing unanswered may always
-// send what the primary has free as a whole, or a large group would never go to one that has many senders.
+// room says whether the primary may get size bytes more: at most unansweredMax unanswered, and
+// since its heartbeat no more than this sender's share of the bytes that it had free then. A sender
+// with nothing unanswered may always send what the primary has free as a whole, or a large group
+// would never go to one that has many senders.
 func (r *router) room(c topology.Candidate, a *account, size int64) bool {
 	if a.open == 0 {
 		return size <= c.FreeBytes
@@ -145,8 +148,8 @@ func (r *router) rest(id string, until time.Time) {
 	}
 }
 
-// refusal says why a write that chose its primary cannot go there; nil if it can. It names the stand-in, so that the
-// client knows where to go.
+// refusal says why a write that chose its primary cannot go there; nil if it can. It names the
+// stand-in, so that the client knows where to go.
 func (r *router) refusal(now time.Time, id string) *api.Error {
 	if _, live := r.view.Candidate(id, now); live {
 		return nil
@@ -154,12 +157,13 @@ func (r *router) refusal(now time.Time, id string) *api.Error {
 	n, member := r.view.Node(id)
 	switch {
 	case !member:
-		return api.Errorf(api.Unavailable, "there is no primary %q; ingest.<table> leaves the choice to the gateway", id)
+		return api.Errorf(api.Unavailable, "there is no primary %q; %s", id, leaveChoice)
 	case r.view.StandIn(id) != "":
 		return api.Errorf(api.Unavailable, "primary %s is not live; %s stands in for it", id, r.view.StandIn(id))
 	case n.Role != api.Primary:
 		return api.Errorf(api.Unavailable, "node %s is a %s, not a primary", id, n.Role)
 	}
-	return api.Errorf(api.Unavailable, "primary %s is not live (%s, or not heard); ingest.<table> leaves the choice "+
-		"to the gateway", id, n.State)
+	return api.Errorf(api.Unavailable, "primary %s is not live (%s, or not heard); %s", id, n.State, leaveChoice)
 }
+
+const leaveChoice = "ingest.<table> leaves the choice to the gateway"

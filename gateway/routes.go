@@ -7,8 +7,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// routes is the router with what it needs to be shared: a lock, word of changes to those who wait, and an end to
-// attempts at primaries that went away.
+// routes is the router with what it needs to be shared: a lock, word of changes to those who wait,
+// and an end to attempts at primaries that went away.
 type routes struct {
 	mu      sync.Mutex
 	core    *router

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/lineproto"
 )
 
-// parse unpacks a payload and reads its rows: one entry per table, in order of first appearance. An error refuses
-// the request as a whole.
+// parse unpacks a payload and reads its rows: one entry per table, in order of first appearance. An
+// error refuses the request as a whole.
 func (s *Service) parse(r *request) (lineproto.Result, *api.Error) {
 	start := time.Now()
 	defer since(s.metrics.parseSeconds, start)
@@ -35,8 +35,8 @@ type parseOne func(data []byte, table string, now int64) (*columnar.Batch, *api.
 func single(table string, parse parseOne) func([]byte, int64) (lineproto.Result, *api.Error) {
 	return func(data []byte, now int64) (lineproto.Result, *api.Error) {
 		if table == "" {
-			return nil, api.Errorf(api.Invalid, "the payload does not name its table: use ingest.<table> or header %s",
-				api.HeaderTable)
+			return nil, api.Errorf(api.Invalid,
+				"the payload does not name its table: use ingest.<table> or header %s", api.HeaderTable)
 		}
 		b, err := parse(data, table, now)
 		if err != nil {
@@ -104,8 +104,9 @@ func (s *Service) accountable(r *request, entries lineproto.Result) *api.Error {
 	return nil
 }
 
-// check compares a write with its table's schema. What the remembered schema answers is done at once; asking the
-// sequencer is left to a goroutine, so that a table nobody knows holds up no other.
+// check compares a write with its table's schema. What the remembered schema answers is done at
+// once; asking the sequencer is left to a goroutine, so that a table nobody knows holds up no
+// other.
 func (s *Service) check(ctx context.Context, w *write) {
 	schema, known := s.remembered(w.key.table)
 	if known {
@@ -139,8 +140,8 @@ const growPause = 100 * time.Millisecond
 // growAttempt bounds one question to the sequencer.
 const growAttempt = 2 * time.Second
 
-// grow returns a schema that has all columns of the write, adding those that are missing. It asks until ctx ends:
-// growing twice is growing once.
+// grow returns a schema that has all columns of the write, adding those that are missing. It asks
+// until ctx ends: growing twice is growing once.
 func (s *Service) grow(ctx context.Context, w *write) (api.Schema, *api.Error) {
 	var last error
 	for {
@@ -154,7 +155,8 @@ func (s *Service) grow(ctx context.Context, w *write) (api.Schema, *api.Error) {
 			return api.Schema{}, e.InTable(w.key.table)
 		}
 		if last = err; !pause(ctx, growPause) {
-			return api.Schema{}, unreached("the table's schema cannot be read or grown", last).InTable(w.key.table)
+			e := unreached("the table's schema cannot be read or grown", last)
+			return api.Schema{}, e.InTable(w.key.table)
 		}
 	}
 }
@@ -180,8 +182,9 @@ func (s *Service) growOnce(ctx context.Context, w *write) (api.Schema, error) {
 		}
 		grown, err := s.deps.Catalog.Grow(ctx, w.key.table, missing)
 		if api.IsName(err, api.Invalid) {
-			// Somebody else gave a column another type meanwhile. Compared with that schema the write may still be
-			// good (whole numbers in a float column), or gets an error that names its line.
+			// Somebody else gave a column another type meanwhile. Compared with that schema the
+			// write may still be good (whole numbers in a float column), or gets an error that
+			// names its line.
 			grown, err = s.afterClash(ctx, w, schema, err)
 		}
 		if err != nil {
@@ -191,8 +194,8 @@ func (s *Service) growOnce(ctx context.Context, w *write) (api.Schema, error) {
 	}
 }
 
-// afterClash reads the schema that a refused growth clashed with. If the table has not changed since, the refusal
-// stands.
+// afterClash reads the schema that a refused growth clashed with. If the table has not changed
+// since, the refusal stands.
 func (s *Service) afterClash(ctx context.Context, w *write, old api.Schema, refusal error) (api.Schema, error) {
 	schema, err := s.deps.Catalog.Refresh(ctx, w.key.table)
 	if err == nil && schema.Len() <= old.Len() {
@@ -201,8 +204,8 @@ func (s *Service) afterClash(ctx context.Context, w *write, old api.Schema, refu
 	return schema, err
 }
 
-// tooLarge refuses a write whose group would be over the limit before it leaves a column behind. Only one with many
-// bytes is worth the trial.
+// tooLarge refuses a write whose group would be over the limit before it leaves a column behind.
+// Only one with many bytes is worth the trial.
 func (s *Service) tooLarge(w *write, schema api.Schema, missing []api.Column) *api.Error {
 	if w.bytes < api.GroupBytesMax/2 {
 		return nil

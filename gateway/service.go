@@ -1,10 +1,11 @@
-// Package gateway is the protocol edge: it takes rows over NATS and HTTP, checks them against their table's schema,
-// encodes them once into groups, sends each group to the least loaded primary (or the one that the client chose), and
-// answers the client. It holds no state that matters: what it dies with was not acknowledged, and is sent again by
-// whoever has an identity for it.
+// Package gateway is the protocol edge: it takes rows over NATS and HTTP, checks them against their
+// table's schema, encodes them once into groups, sends each group to the least loaded primary (or
+// the one that the client chose), and answers the client. It holds no state that matters: what it
+// dies with was not acknowledged, and is sent again by whoever has an identity for it.
 //
-// What is decided is in pure cores: merger (which writes share a group), numbering (identities), router and course
-// (where a group goes and when it is given up). The rest of the package moves bytes between them, NATS and HTTP:
+// What is decided is in pure cores: merger (which writes share a group), numbering (identities),
+// router and course (where a group goes and when it is given up). The rest of the package moves
+// bytes between them, NATS and HTTP:
 //
 //	NATS, HTTP ─▶ take ─▶ queue ─▶ workers: decode, parse, check ─▶ merger ─▶ carry: number, encode
 //	     ▲                                     │ asks for schemas                   │
@@ -60,8 +61,8 @@ func (m *merging) alarm(at time.Time) {
 	}
 }
 
-// largeWriteBytes is where a write gains nothing from sharing a group: one of it fills a NATS message's buffers, and
-// waiting for company would only delay it.
+// largeWriteBytes is where a write gains nothing from sharing a group: one of it fills a NATS
+// message's buffers, and waiting for company would only delay it.
 const largeWriteBytes = 64 << 10
 
 // New checks configuration and surroundings, and starts nothing.
@@ -106,13 +107,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Ready says whether a write would be taken now: the gateway is registered, listens, and knows a live primary.
+// Ready says whether a write would be taken now: the gateway is registered, listens, and knows a
+// live primary.
 func (s *Service) Ready() bool {
 	return !s.held.isClosed() && s.producer.registered() && s.routes.ready()
 }
 
-// Run takes writes until ctx ends; then it takes no more, goes on with what it has for DrainFor, and returns nil.
-// What is not answered by then is answered 503.
+// Run takes writes until ctx ends; then it takes no more, goes on with what it has for DrainFor,
+// and returns nil. What is not answered by then is answered 503.
 func (s *Service) Run(ctx context.Context) error {
 	hard, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup // goroutines that end with hard
@@ -156,7 +158,8 @@ func (s *Service) work(ctx context.Context) {
 	}
 }
 
-// stragglers is how long requests that had reached the connection before it stopped listening may take to the queue.
+// stragglers is how long requests that had reached the connection before it stopped listening may
+// take to the queue.
 const stragglers = 50 * time.Millisecond
 
 // drain waits for what is held, then ends everything with stop.
@@ -178,7 +181,8 @@ func (s *Service) drain(stop func()) {
 	<-s.held.empty()
 }
 
-// abandon answers what no worker has taken. Workers may still take some of it, which ends the same way.
+// abandon answers what no worker has taken. Workers may still take some of it, which ends the same
+// way.
 func (s *Service) abandon() {
 	for {
 		select {
@@ -190,8 +194,9 @@ func (s *Service) abandon() {
 	}
 }
 
-// settleIn waits until the gateway can tell a cluster without primaries from one that it has not heard yet: the
-// topology is there, and all live nodes were heard or had the time for it. false: ctx ended before.
+// settleIn waits until the gateway can tell a cluster without primaries from one that it has not
+// heard yet: the topology is there, and all live nodes were heard or had the time for it. false:
+// ctx ended before.
 func (s *Service) settleIn(ctx context.Context) bool {
 	if _, err := s.producer.current(ctx); err != nil {
 		return false

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// unpacker undoes Content-Encoding. Several gzip members or zstd frames are one payload. It is safe for concurrent
-// use; it keeps decoders, which are dear to make.
+// unpacker undoes Content-Encoding. Several gzip members or zstd frames are one payload. It is safe
+// for concurrent use; it keeps decoders, which are dear to make.
 type unpacker struct {
 	limit int // of the unpacked payload, in bytes
 	gzips sync.Pool
@@ -22,7 +22,8 @@ type unpacker struct {
 
 func newUnpacker(limit int) *unpacker { return &unpacker{limit: limit} }
 
-// unpack returns the payload's bytes. Past the limit it stops: what a few kilobytes claim to be is never allocated.
+// unpack returns the payload's bytes. Past the limit it stops: what a few kilobytes claim to be is
+// never allocated.
 func (u *unpacker) unpack(data []byte, p packing) ([]byte, *api.Error) {
 	if p == plain {
 		return data, nil
@@ -56,7 +57,8 @@ func (u *unpacker) unzstd(data []byte) ([]byte, *api.Error) {
 	r, ok := u.zstds.Get().(*zstd.Decoder)
 	if !ok {
 		var err error
-		// One at a time: the decoder then has no goroutine of its own, and the workers are the parallelism.
+		// One at a time: the decoder then has no goroutine of its own, and the workers are the
+		// parallelism.
 		r, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxMemory(uint64(u.limit)))
 		if err != nil {

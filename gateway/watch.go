@@ -19,7 +19,8 @@ const (
 	topologyAttempt  = 2 * time.Second
 )
 
-// watchCluster keeps the router's view: heartbeats and topologies as they are announced, and the topology asked for.
+// watchCluster keeps the router's view: heartbeats and topologies as they are announced, and the
+// topology asked for.
 func (s *Service) watchCluster(ctx context.Context, parts *sync.WaitGroup) (stop func(), err error) {
 	nc := s.deps.Conn
 	beats, err := nc.Subscribe(s.deps.Subjects.Heartbeat("*"), func(m *nats.Msg) {
@@ -57,8 +58,8 @@ func (s *Service) sweep(ctx context.Context) {
 	}
 }
 
-// askTopology reads the topology at the start, now and then, and soon when a node says of itself what the topology
-// does not.
+// askTopology reads the topology at the start, now and then, and soon when a node says of itself
+// what the topology does not.
 func (s *Service) askTopology(ctx context.Context) {
 	var asked time.Time
 	for {

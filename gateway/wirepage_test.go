@@ -10,9 +10,9 @@ import (
 	"github.com/seed-551dd829/braid/gateway"
 )
 
-// TestWirePage runs the examples of docs/formats/wire.md, so that the page cannot drift from the program. An example
-// is a code block of lines `> ` (subject, headers, an empty line, payload) and `< ` (headers of the answer, an empty
-// line, and pieces of its body in their order).
+// TestWirePage runs the examples of docs/formats/wire.md, so that the page cannot drift from the
+// program. An example is a code block of lines `> ` (subject, headers, an empty line, payload) and
+// `< ` (headers of the answer, an empty line, and pieces of its body in their order).
 func TestWirePage(t *testing.T) {
 	page, err := os.ReadFile("../docs/formats/wire.md")
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/segment"
 )
 
-// TestI5_Conflict: the refusal carries expected and current head, and the repeat of a key carries those of the first.
+// TestI5_Conflict: the refusal carries expected and current head, and the repeat of a key carries
+// those of the first.
 func TestI5_Conflict(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{})
@@ -159,8 +160,8 @@ func TestGrowingSchemas(t *testing.T) {
 	}
 }
 
-// TestSequencerAway: a table whose schema is remembered needs no sequencer; another one is 503 after its time, and
-// holds up nobody.
+// TestSequencerAway: a table whose schema is remembered needs no sequencer; another one is 503
+// after its time, and holds up nobody.
 func TestSequencerAway(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{RequestTimeout: 300 * time.Millisecond, Workers: 1})
@@ -180,7 +181,8 @@ func TestSequencerAway(t *testing.T) {
 	all.Wait()
 }
 
-// TestI7_HeldRequestsAreBounded: what the gateway cannot hold is answered 429 at once, and comes in again later.
+// TestI7_HeldRequestsAreBounded: what the gateway cannot hold is answered 429 at once, and comes in
+// again later.
 func TestI7_HeldRequestsAreBounded(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{HeldRequestsMax: 3, MergeInterval: -1})
@@ -195,6 +197,7 @@ func TestI7_HeldRequestsAreBounded(t *testing.T) {
 		all.Go(func() { r.accepted("ingest.cpu", nil, row) })
 	}
 	<-arrived // the others wait behind it, since the fake answers one after the other
+	eventually(t, "three are held", func() bool { return r.gauge("braid_gateway_held_requests") == 3 })
 	eventually(t, "a request is refused", func() bool {
 		msg, err := r.client.Request("test.ingest.cpu", []byte(row), 20*time.Millisecond)
 		if err != nil {
@@ -228,9 +231,9 @@ braid_gateway_publish_errors_total{code="400"} 1
 	})
 }
 
-// TestI8_MergingKeepsWritesApart: writers of all kinds at once, merged into groups. Each is answered once, with its
-// own outcome; whoever is accepted finds its own rows, in order, at the TxID that it was told; TxIDs are dense; bad
-// ones harm nobody.
+// TestI8_MergingKeepsWritesApart: writers of all kinds at once, merged into groups. Each is
+// answered once, with its own outcome; whoever is accepted finds its own rows, in order, at the
+// TxID that it was told; TxIDs are dense; bad ones harm nobody.
 func TestI8_MergingKeepsWritesApart(t *testing.T) {
 	c := newCluster(t, "p1", "p2")
 	r := c.start(gateway.Config{MergeInterval: 5 * time.Millisecond})
@@ -300,6 +303,50 @@ func TestI8_MergingKeepsWritesApart(t *testing.T) {
 	}
 	if merged == 0 {
 		t.Error("no writes were merged")
+	}
+}
+
+// TestI8_MergedGroupTooLargeIsSplit: writes whose columns have nothing in common make a group of
+// nulls. Each is fine by itself, so all are accepted, in several groups.
+func TestI8_MergedGroupTooLargeIsSplit(t *testing.T) {
+	c := newCluster(t, "p1")
+	r := c.start(gateway.Config{MergeInterval: 10 * time.Second})
+	const writes, columns, rows = 60, 30, 80 // 4,800 rows of 1,800 columns are 69 MB
+	data := make([]string, writes)
+	for i := range data {
+		var b strings.Builder
+		for row := range rows {
+			b.WriteString("wide ")
+			for column := range columns {
+				fmt.Fprintf(&b, "c%d_%d=%di,", i, column, row)
+			}
+			fmt.Fprintf(&b, "write=%di %d\n", i, row)
+		}
+		data[i] = b.String()
+		// The table has its columns before the writes come together.
+		r.accepted("ingest.wide", nil, data[i])
+	}
+	first := len(c.groups)
+	arrived, release := make(chan struct{}, writes), make(chan struct{})
+	c.does("p1", func(c *cluster, g segment.Group) (api.GroupAnswer, bool) {
+		arrived <- struct{}{}
+		<-release
+		return c.decide(g), true
+	})
+	var all sync.WaitGroup
+	all.Go(func() { r.accepted("ingest.wide", nil, "wide write=1i\n") })
+	<-arrived // what follows gathers behind it
+	for i := range data {
+		all.Go(func() { r.accepted("ingest.wide", nil, data[i]) })
+	}
+	eventually(t, "all writes wait", func() bool { return r.gauge("braid_gateway_held_requests") == writes+1 })
+	close(release)
+	all.Wait()
+	if n := len(c.writes("wide")); n != 2*writes+1 {
+		t.Fatalf("%d writes are stored", n)
+	}
+	if n := len(c.groups) - first; n < 3 || n > writes/2 {
+		t.Fatalf("they came in %d groups", n)
 	}
 }
 

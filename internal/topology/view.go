@@ -1,6 +1,7 @@
-// Package topology is what a sender knows of the cluster: the newest topology, the last heartbeat of each node, and
-// who may be written to or read from now. It is a pure value: time comes in as an argument, and it knows nothing of
-// NATS. It does not promise that a candidate still lives, only that it was heard a moment ago.
+// Package topology is what a sender knows of the cluster: the newest topology, the last heartbeat
+// of each node, and who may be written to or read from now. It is a pure value: time comes in as an
+// argument, and it knows nothing of NATS. It does not promise that a candidate still lives, only
+// that it was heard a moment ago.
 package topology
 
 import (
@@ -11,9 +12,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// HeartbeatMax is how old a node's last heartbeat may be for the node to count as reachable. It is three heartbeats,
-// and shorter than failover's --failure-timeout, because a host that vanishes leaves half-open connections behind
-// that answer nothing.
+// HeartbeatMax is how old a node's last heartbeat may be for the node to count as reachable. It is
+// three heartbeats, and shorter than failover's --failure-timeout, because a host that vanishes
+// leaves half-open connections behind that answer nothing.
 const HeartbeatMax = 600 * time.Millisecond
 
 // View is not safe for concurrent use.
@@ -28,7 +29,8 @@ type node struct {
 	heard time.Time
 }
 
-// nodesMax bounds the ids that heartbeats are kept of, so that a broken sender cannot make the view grow forever.
+// nodesMax bounds the ids that heartbeats are kept of, so that a broken sender cannot make the view
+// grow forever.
 const nodesMax = 4096
 
 // Candidate is a primary that may be written to.
@@ -45,8 +47,8 @@ type Candidate struct {
 // NewView returns a view that knows nobody.
 func NewView() *View { return &View{nodes: make(map[string]*node)} }
 
-// SetTopology takes a topology and says whether it was newer than the one before. An older one changes nothing, so
-// that announcements and answers may arrive in any order.
+// SetTopology takes a topology and says whether it was newer than the one before. An older one
+// changes nothing, so that announcements and answers may arrive in any order.
 func (v *View) SetTopology(t api.Topology) bool {
 	if v.known && t.Version <= v.topology.Version {
 		return false
@@ -58,8 +60,8 @@ func (v *View) SetTopology(t api.Topology) bool {
 // Topology returns the newest topology, and whether there is any yet.
 func (v *View) Topology() (api.Topology, bool) { return v.topology, v.known }
 
-// Heard takes a heartbeat that arrived now. One of an older epoch than the last is of a process that has been
-// replaced, and changes nothing.
+// Heard takes a heartbeat that arrived now. One of an older epoch than the last is of a process
+// that has been replaced, and changes nothing.
 func (v *View) Heard(h api.Heartbeat, now time.Time) {
 	n, ok := v.nodes[h.ID]
 	if !ok {
@@ -100,9 +102,10 @@ func (v *View) StandIn(id string) string {
 	return ""
 }
 
-// member joins the two sources about one node: ok is false if the node is unknown, silent, or heard under an epoch
-// that the topology has replaced. A heartbeat of a newer epoch is ahead of the topology, and is believed; with the
-// same epoch both must agree, because a node that was declared dead may not know it yet.
+// member joins the two sources about one node: ok is false if the node is unknown, silent, or heard
+// under an epoch that the topology has replaced. A heartbeat of a newer epoch is ahead of the
+// topology, and is believed; with the same epoch both must agree, because a node that was declared
+// dead may not know it yet.
 func (v *View) member(id string, now time.Time) (role api.Role, state api.State, n *node, ok bool) {
 	n, heard := v.nodes[id]
 	t, known := v.topology.Node(id)
@@ -133,8 +136,8 @@ func (v *View) Candidate(id string, now time.Time) (Candidate, bool) {
 	}, true
 }
 
-// Answers says whether what was sent to node id under epoch can still be answered: the same process is heard, and
-// the topology has not given it up. Draining nodes finish what they have.
+// Answers says whether what was sent to node id under epoch can still be answered: the same process
+// is heard, and the topology has not given it up. Draining nodes finish what they have.
 func (v *View) Answers(id string, epoch uint64, now time.Time) bool {
 	n, heard := v.nodes[id]
 	t, known := v.topology.Node(id)
@@ -154,8 +157,9 @@ func (v *View) Candidates(now time.Time) []Candidate {
 	return all
 }
 
-// Reader returns the node to read from: the live one that is furthest ahead (smallest lag, then id). A draining node
-// still serves reads and is taken if no live one is heard. ok is false if there is none at all.
+// Reader returns the node to read from: the live one that is furthest ahead (smallest lag, then
+// id). A draining node still serves reads and is taken if no live one is heard. ok is false if
+// there is none at all.
 func (v *View) Reader(now time.Time) (best api.Node, ok bool) {
 	var lag uint64
 	var rank int
@@ -185,7 +189,8 @@ func readRank(s api.State) int {
 	return 0
 }
 
-// Address returns where a member serves reads: what it said last itself, else what the topology says.
+// Address returns where a member serves reads: what it said last itself, else what the topology
+// says.
 func (v *View) Address(id string) (addr string, ok bool) {
 	t, ok := v.topology.Node(id)
 	if n, heard := v.nodes[id]; ok && heard && n.beat.HTTP != "" && n.beat.Epoch >= t.Epoch {
@@ -194,8 +199,9 @@ func (v *View) Address(id string) (addr string, ok bool) {
 	return t.HTTP, ok
 }
 
-// Stale says that a node speaks of itself as the topology does not: under a newer epoch, or as another role or state.
-// The announcement may be on its way or lost; whoever keeps the view then asks for the topology.
+// Stale says that a node speaks of itself as the topology does not: under a newer epoch, or as
+// another role or state. The announcement may be on its way or lost; whoever keeps the view then
+// asks for the topology.
 func (v *View) Stale(now time.Time) bool {
 	for id, n := range v.nodes {
 		if !n.fresh(now) {
@@ -210,8 +216,8 @@ func (v *View) Stale(now time.Time) bool {
 	return false
 }
 
-// Settled says that every node which the topology calls live has been heard: a view that is younger than a heartbeat
-// knows nobody, and must not be mistaken for a cluster without primaries.
+// Settled says that every node which the topology calls live has been heard: a view that is younger
+// than a heartbeat knows nobody, and must not be mistaken for a cluster without primaries.
 func (v *View) Settled(now time.Time) bool {
 	if !v.known {
 		return false
