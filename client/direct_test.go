@@ -91,7 +91,7 @@ func TestReadsComeFromANodeThatAnswers(t *testing.T) {
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.EscapedPath() {
 		case "/tables":
-			fmt.Fprint(w, `[{"name":"cpu","applied":9,"rows":90,"digest":"ab"}]`)
+			fmt.Fprint(w, `{"tables":[{"name":"cpu","applied":9,"rows":90,"digest":"ab"}]}`)
 		case "/tables/a%25b":
 			w.Header().Set(api.HeaderTxID, "9")
 			fmt.Fprint(w, r.URL.Query().Encode())

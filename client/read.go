@@ -137,12 +137,12 @@ func (c *Client) NodeTables(ctx context.Context, node string) ([]NodeTable, erro
 		return nil, fmt.Errorf("tables of %s: %w", node, err)
 	}
 	defer body.Close()
-	var tables []api.NodeTable
-	if err := json.NewDecoder(body).Decode(&tables); err != nil {
+	var answer api.NodeTables
+	if err := json.NewDecoder(body).Decode(&answer); err != nil {
 		return nil, fmt.Errorf("tables of %s: %w", node, err)
 	}
-	out := make([]NodeTable, len(tables))
-	for i, t := range tables {
+	out := make([]NodeTable, len(answer.Tables))
+	for i, t := range answer.Tables {
 		out[i] = NodeTable{t.Name, t.Applied, t.Rows, t.Digest}
 	}
 	return out, nil

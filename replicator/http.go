@@ -58,13 +58,8 @@ func (s *Service) answer(w http.ResponseWriter, code int, v any) {
 	}
 }
 
-// tablesAnswer is the body of GET /tables.
-type tablesAnswer struct {
-	Tables []api.NodeTable `json:"tables"`
-}
-
 func (s *Service) serveTables(w http.ResponseWriter, _ *http.Request) {
-	s.answer(w, http.StatusOK, tablesAnswer{Tables: s.tables.Tables()})
+	s.answer(w, http.StatusOK, api.NodeTables{Tables: s.tables.Tables()})
 }
 
 // rowsQuery is what a read of a table asks for.

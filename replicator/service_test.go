@@ -269,7 +269,7 @@ func TestTablesAndErrorsOverHTTP(t *testing.T) {
 	w := newWorld(t, 1)
 	w.commit(group{"cpu.%ü?", []write{{rows(1, 2), false}}}, group{"b", []write{{rows(1, 1), false}}})
 	n := w.startFresh("r1")
-	var list tablesAnswer
+	var list api.NodeTables
 	if err := json.Unmarshal([]byte(n.mustGet(t, "/tables")), &list); err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,12 @@ type DigestAnswer struct {
 	Digest  string `json:"digest"`  // hexadecimal SHA-256
 }
 
-// NodeTable is one table as a node has it: the element of `GET /tables`.
+// NodeTables is the answer to `GET /tables`, by name.
+type NodeTables struct {
+	Tables []NodeTable `json:"tables"`
+}
+
+// NodeTable is one table as a node has it.
 type NodeTable struct {
 	Name    string `json:"name"`
 	Applied uint64 `json:"applied"` // TxID
