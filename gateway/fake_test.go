@@ -189,18 +189,6 @@ func (c *cluster) unlisten(id string) {
 	}
 }
 
-func (c *cluster) setNode(n api.Node) {
-	c.mu.Lock()
-	c.topology.Version++
-	c.topology.Nodes = slices.DeleteFunc(c.topology.Nodes, func(o api.Node) bool { return o.ID == n.ID })
-	c.topology.Nodes = append(c.topology.Nodes, n)
-	data, _ := json.Marshal(c.topology)
-	c.mu.Unlock()
-	if err := c.nc.Publish(c.subjects.Topology(), data); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
 // decide is the sequencer's transaction for one group.
 func (c *cluster) decide(g segment.Group) api.GroupAnswer {
 	c.mu.Lock()

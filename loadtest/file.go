@@ -25,7 +25,7 @@ func readFile(path string) ([]byte, error) {
 	if err != nil && n == 0 {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	var r io.Reader = io.MultiReader(bytes.NewReader(magic[:n]), f)
+	r := io.MultiReader(bytes.NewReader(magic[:n]), f)
 	if magic[0] == 0x1f && magic[1] == 0x8b {
 		if r, err = gzip.NewReader(r); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)

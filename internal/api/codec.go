@@ -56,13 +56,6 @@ func (d *decoder) byte() byte {
 	return 0
 }
 
-func (d *decoder) uint32() uint32 {
-	if v := d.take(4); v != nil {
-		return binary.LittleEndian.Uint32(v)
-	}
-	return 0
-}
-
 func (d *decoder) bytes() []byte  { return d.take(d.count()) }
 func (d *decoder) string() string { return string(d.bytes()) }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -36,6 +37,9 @@ type entry struct {
 // prefixesMax bounds the remembered prefixes of one table; they can be made anew.
 const prefixesMax = 64
 
+// refreshTimeout bounds one request of Refresh.
+const refreshTimeout = 3 * time.Second
+
 // New returns a cache of at most tablesMax tables.
 func New(fetch Fetch, tablesMax int) *Cache {
 	return &Cache{fetch: fetch, tablesMax: tablesMax, tables: make(map[string]*list.Element)}
@@ -53,8 +57,11 @@ func (c *Cache) Schema(ctx context.Context, table string) (api.Schema, error) {
 // Refresh reads the table's schema anew. Callers that come at once share one request.
 func (c *Cache) Refresh(ctx context.Context, table string) (api.Schema, error) {
 	result := c.flight.DoChan(table, func() (any, error) {
-		// Not the first caller's context: its end must not fail the others.
-		return c.ask(context.WithoutCancel(ctx), api.SchemaRequest{Table: table})
+		// Not the first caller's context: its end must not fail the others. But with an end of its own: a lost
+		// answer must not keep everybody who comes later.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
+		defer cancel()
+		return c.ask(ctx, api.SchemaRequest{Table: table})
 	})
 	select {
 	case r := <-result:

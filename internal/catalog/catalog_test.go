@@ -2,8 +2,10 @@ package catalog_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/catalog"
@@ -86,4 +88,26 @@ func TestI7_RemembersAtMostItsBound(t *testing.T) {
 	if _, err := c.Schema(t.Context(), "t0"); err != nil || s.asked != asked+1 {
 		t.Fatalf("the oldest table was kept, %v", err)
 	}
+}
+
+// TestRefreshGivesUpOnALostAnswer: a request whose answer is lost must not keep those who come later.
+func TestRefreshGivesUpOnALostAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSequencer()
+		lost := true
+		c := catalog.New(func(ctx context.Context, r api.SchemaRequest) (api.SchemaAnswer, error) {
+			if lost {
+				<-ctx.Done()
+				return api.SchemaAnswer{}, ctx.Err()
+			}
+			return s.fetch(ctx, r)
+		}, 10)
+		if _, err := c.Schema(t.Context(), "cpu"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("%v", err)
+		}
+		lost = false
+		if _, err := c.Schema(t.Context(), "cpu"); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

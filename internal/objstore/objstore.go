@@ -174,7 +174,7 @@ func Open(ctx context.Context, spec string) (Store, error) {
 		return nil, fmt.Errorf("object store %q: s3: is not built into this version yet; "+
 			"use dir:PATH", spec)
 	}
-	return nil, fmt.Errorf("object store %q: want dir:PATH or mem:", spec)
+	return nil, fmt.Errorf("object store %q is not understood: use dir:PATH, or mem: in tests", spec)
 }
 
 // Sized makes r deliver exactly size bytes: if it ends before, the reader's error is

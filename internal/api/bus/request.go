@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -53,5 +54,10 @@ func ReplyError(msg *nats.Msg) *api.Error {
 	if err != nil {
 		n = 500
 	}
-	return &api.Error{Code: n, Name: api.Unavailable, Message: msg.Header.Get(api.HeaderError)}
+	// The body is something else, as in an answer about several tables: the description begins with the name.
+	name, message, ok := strings.Cut(msg.Header.Get(api.HeaderError), ": ")
+	if !ok || api.Name(name).Code() != n {
+		name, message = string(api.Unavailable), msg.Header.Get(api.HeaderError)
+	}
+	return &api.Error{Code: n, Name: api.Name(name), Message: message}
 }

@@ -66,8 +66,6 @@ type commit struct {
 // span is begin <= key < end.
 type span struct{ begin, end string }
 
-func (s span) has(key string) bool { return s.begin <= key && key < s.end }
-
 // New returns an empty store.
 func New(o Options) *Store {
 	if o.Sleep == nil {

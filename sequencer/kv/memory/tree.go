@@ -83,22 +83,6 @@ func (n *node) set(key string, value []byte, p uint64) *node {
 	return &c
 }
 
-func (n *node) clear(key string) *node {
-	switch {
-	case n == nil:
-		return nil
-	case key == n.key:
-		return merge(n.left, n.right)
-	}
-	c := *n
-	if key < n.key {
-		c.left = n.left.clear(key)
-	} else {
-		c.right = n.right.clear(key)
-	}
-	return &c
-}
-
 func (n *node) clearRange(begin, end string) *node {
 	if begin >= end {
 		return n
