@@ -2,50 +2,48 @@ package client
 
 // numbers gives a producer's writes their sequences, and knows what is settled. Pure: its caller locks and waits.
 //
-// Sequences rise over all tables, so that a table without open writes needs no memory: whatever it numbered before
-// lies below its next sequence. The cluster asks for nothing but rising numbers in a table.
+// In a window, from a table's oldest open write on, sequences have no gaps: the cluster refuses one that is too far
+// above settled. A table without open writes needs no memory, for the next window of any table begins above floor.
 type numbers struct {
-	last   uint64
-	tables map[string][]open // writes from the oldest open one on, in order; never empty
+	floor  uint64 // at least every sequence of a window that is gone
+	tables map[string]*window
 }
 
-type open struct {
-	sequence uint64
-	done     bool
+// window is a table's writes from the oldest open one on, in order; never empty.
+type window struct {
+	settled uint64 // below its first write
+	done    []bool
 }
 
 // take numbers a write of table: every write of the table up to settled has its answer, or nobody waits for it. It
 // refuses if windowMax writes wait already from the oldest open one on, for the cluster keeps no more answers.
 func (n *numbers) take(table string, windowMax int) (sequence, settled uint64, ok bool) {
-	window := n.tables[table]
-	if len(window) >= windowMax {
+	w := n.tables[table]
+	if w == nil {
+		w = &window{settled: n.floor}
+	}
+	if len(w.done) >= windowMax {
 		return 0, 0, false
 	}
-	n.last++
-	window = append(window, open{sequence: n.last})
 	if n.tables == nil {
-		n.tables = make(map[string][]open)
+		n.tables = make(map[string]*window)
 	}
-	n.tables[table] = window
-	return n.last, window[0].sequence - 1, true
+	n.tables[table] = w
+	w.done = append(w.done, false)
+	return w.settled + uint64(len(w.done)), w.settled, true
 }
 
 // done says that nobody waits for the answer to this write any more. It reports whether the window has moved.
 func (n *numbers) done(table string, sequence uint64) (moved bool) {
-	window := n.tables[table]
-	for i := range window {
-		if window[i].sequence == sequence {
-			window[i].done = true
-			break
-		}
+	w := n.tables[table]
+	w.done[sequence-w.settled-1] = true
+	for len(w.done) > 0 && w.done[0] {
+		w.done, moved = w.done[1:], true
+		w.settled++
 	}
-	for len(window) > 0 && window[0].done {
-		window, moved = window[1:], true
-	}
-	if len(window) == 0 {
+	if len(w.done) == 0 {
+		n.floor = max(n.floor, w.settled)
 		delete(n.tables, table)
-	} else {
-		n.tables[table] = window
 	}
 	return moved
 }
