@@ -243,6 +243,11 @@ func (o *options) readSequence(h *rawHeaders) (err *api.Error) {
 	case p.Settled >= p.Sequence:
 		return api.Errorf(api.Invalid, "header %s: %d is not below the sequence %d", api.HeaderSettled, p.Settled,
 			p.Sequence)
+	case p.Sequence-p.Settled > api.AnswersMax:
+		// The store would keep more answers than it may, and refuse the whole group for it: the
+		// producer alone must hear of that, not those whose writes travel with it.
+		return api.OverloadedError(retryAfterMS, "header %s: %d is more than %d above settled",
+			api.HeaderSequence, p.Sequence, api.AnswersMax)
 	}
 	return nil
 }

@@ -136,6 +136,9 @@ func TestI8_Headers(t *testing.T) {
 		{ingest, producer("p", "1", "0", "0"), row, 400, "begin at 1"},
 		{ingest, producer("p", "1", "2", "2"), row, 400, "not below"},
 		{ingest, producer("p", "1", "2", "y"), row, 400, "Braid-Settled"},
+		{ingest, producer("p", "1", "1026", "2"), row, 0, ""},
+		{ingest, producer("p", "1", "1027", "2"), row, 429, "more than 1024 above settled"},
+		{ingest, producer("p", "1", "18446744073709551615", "0"), row, 429, "above settled"},
 
 		{ingest, h("Braid-Expectd-TxID", "1"), row, 400, "Braid-Expectd-TxID"},
 		{ingest, h("X-Trace", "1", "Nats-Expected-Stream", "x"), row, 0, ""},
