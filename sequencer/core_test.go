@@ -87,6 +87,9 @@ func TestI7_AnswersAboveSettledAreBounded(t *testing.T) {
 		if got := send(api.AnswersMax+1, 20); got.Err != nil {
 			t.Errorf("own %v: with room: %v", own, got.Err)
 		}
+		if got := send(3000, 20); own == (got.Err != nil) {
+			t.Errorf("own %v: far above settled: %v", own, got.Err)
+		}
 	}
 }
 

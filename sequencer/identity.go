@@ -118,6 +118,11 @@ func (x *commitTx) claimWrites(tbl *tableState, g *Group, own claim) (fits bool,
 	count(own)
 	for i := range g.Writes {
 		w := &g.Writes[i]
+		if w.ID.Sequence-w.ID.Settled > api.AnswersMax {
+			// A gateway refuses this before it merges. Whoever sends it straight to a primary must
+			// not fill the answers up for the same producer's writes in other groups.
+			return false, nil
+		}
 		c, err := x.claim(tbl, &w.ID)
 		if err == nil && w.Key != "" {
 			c.plain, err = x.plainKey(tbl.id, w.Key)
