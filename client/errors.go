@@ -66,7 +66,7 @@ type ServerError struct {
 	RetryAfter time.Duration
 }
 
-func (e *ServerError) Error() string { return e.Name + ": " + e.Message }
+func (e *ServerError) Error() string { return e.Message }
 
 // public turns an error of the wire into one of this package.
 func public(err error) error {

@@ -28,7 +28,7 @@ const (
 // listen begins to take writes over NATS.
 func (s *Service) listen() (*bus.Service, error) {
 	b, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
-		Name: "braid-gateway", Version: api.Version, Description: "takes rows into tables, gateway " + s.cfg.ID,
+		Name: "braid-gateway", Version: api.Version, Description: "gateway " + s.cfg.ID + ": takes rows into tables",
 		Logger: s.log, Registerer: s.deps.Registerer,
 	})
 	if err != nil {

@@ -113,8 +113,8 @@ func (s *Service) Run(ctx context.Context) error {
 // serve listens until the core has ended, and returns why it has.
 func (s *Service) serve(ctx context.Context) error {
 	b, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
-		Name: "primary-" + s.cfg.ID, Version: api.Version, Logger: s.log, Registerer: s.deps.Registerer,
-		Description: "takes groups, makes them durable, has them committed",
+		Name: "braid-primary", Version: api.Version, Logger: s.log, Registerer: s.deps.Registerer,
+		Description: "primary " + s.cfg.ID + ": makes groups durable and has them committed",
 	})
 	if err != nil {
 		return fmt.Errorf("primary %s: %w", s.cfg.ID, err)

@@ -21,8 +21,8 @@ type digestQuestion struct {
 // earlier digest reads a file.
 func (s *Service) serveDigests() (stop func() error, err error) {
 	service, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
-		Name: "replicator-" + s.cfg.ID, Version: api.Version, Logger: s.deps.Logger,
-		Description: "Applies commit logs to node " + s.cfg.ID + "'s tables", Registerer: s.deps.Registerer,
+		Name: "braid-replicator", Version: api.Version, Logger: s.deps.Logger,
+		Description: "replicator of node " + s.cfg.ID + ": applies the commit logs", Registerer: s.deps.Registerer,
 	})
 	if err != nil {
 		return nil, err

@@ -298,7 +298,7 @@ func (s *Service) tick(ctx context.Context, lease *Lease, now time.Duration) err
 // listen answers on every subject of the sequencer.
 func (s *Service) listen() (*bus.Service, error) {
 	service, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
-		Name: "braid-sequencer", Version: api.Version, Description: "TxIDs, commit logs, schemas and the registry",
+		Name: "braid-sequencer", Version: api.Version, Description: "sequencer " + s.cfg.ID + ": TxIDs, commit logs, schemas, registry",
 		Logger: s.deps.Logger, Registerer: s.deps.Registerer,
 	})
 	if err != nil {

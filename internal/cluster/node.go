@@ -170,7 +170,7 @@ func (n *node) startReplicator(ctx context.Context, l net.Listener) (err error) 
 // startInfo answers `info`: who this node is, and how far it has come.
 func (n *node) startInfo(ctx context.Context) error {
 	s, err := bus.NewService(n.nc, bus.ServiceOptions{
-		Name: "node-" + n.cfg.ID, Version: api.Version, Description: "a Braid node", Logger: n.log,
+		Name: "braid-node", Version: api.Version, Description: "node " + n.cfg.ID, Logger: n.log,
 		Registerer: n.env.registerer(n.cfg.ID),
 	})
 	if err != nil {
