@@ -3,6 +3,9 @@ package columnar
 import (
 	"io"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
@@ -10,11 +13,10 @@ import (
 // small, so their rows are gathered; each record batch has dictionaries of its own, which replace
 // those before, as the stream format allows.
 type arrowWriter struct {
-	w       io.Writer
 	columns []api.Column // of the stream, the TxID included
 	first   int          // where the table's columns behind the timestamp begin
-	layout  *layout
-	encoder *encoder
+	schema  *arrow.Schema
+	ipc     *ipc.Writer
 	batch   *Batch
 	started bool
 }
@@ -27,14 +29,15 @@ const (
 )
 
 func newArrow(w io.Writer, schema api.Schema, txid bool) *arrowWriter {
-	a := &arrowWriter{w: w, first: 1, encoder: new(encoder)}
+	a := &arrowWriter{first: 1}
 	a.columns = append(a.columns, schema.Columns()[:1]...)
 	if txid {
 		a.columns = append(a.columns, api.Column{Name: TxIDColumn, Type: api.Uint64})
 		a.first = 2
 	}
 	a.columns = append(a.columns, schema.Columns()[1:]...)
-	a.layout = newLayout(a.columns)
+	a.schema = arrowSchema(a.columns)
+	a.ipc = ipc.NewWriter(w, ipc.WithSchema(a.schema), ipc.WithLZ4())
 	a.begin()
 	return a
 }
@@ -84,18 +87,12 @@ func (a *arrowWriter) flush() error {
 	if err := a.batch.Finish(); err != nil {
 		return err
 	}
-	e := a.encoder
-	e.out = e.out[:0]
-	if !a.started {
-		e.out = append(e.out, a.layout.schema...)
-		a.started = true
+	err := a.ipc.Write(record(a.schema, a.batch.times, a.batch.columns))
+	for _, c := range a.batch.columns {
+		c.dict.offs, c.dict.data = nil, nil // the ipc.Writer compares the next dictionary with this one
 	}
-	e.batches, e.rows, e.width = append(e.batches[:0], a.batch), a.batch.rows, len(a.columns)
-	e.columns = append(append(e.columns[:0], nil), a.batch.columns...)
-	e.dictionaries(a.layout, a.columns)
-	e.record(a.layout, a.columns)
-	_, err := a.w.Write(e.out)
 	a.batch.Release()
+	a.started = true
 	a.begin()
 	return err
 }
@@ -110,6 +107,5 @@ func (a *arrowWriter) Close() error {
 	}
 	a.batch.Release()
 	a.batch = nil
-	_, err := a.w.Write(endOfStream)
-	return err
+	return a.ipc.Close()
 }

@@ -3,29 +3,7 @@ package columnar
 import (
 	"encoding/binary"
 	"math/bits"
-	"unsafe"
 )
-
-// wordBytes returns the memory of w as little-endian bytes, without a copy where the machine is
-// little-endian.
-func wordBytes[T uint32 | uint64 | int64](w []T) []byte {
-	if len(w) == 0 {
-		return nil
-	}
-	size := int(unsafe.Sizeof(w[0]))
-	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
-		return unsafe.Slice((*byte)(unsafe.Pointer(&w[0])), len(w)*size)
-	}
-	out := make([]byte, 0, len(w)*size)
-	for _, v := range w {
-		if size == 4 {
-			out = binary.LittleEndian.AppendUint32(out, uint32(v))
-		} else {
-			out = binary.LittleEndian.AppendUint64(out, uint64(v))
-		}
-	}
-	return out
-}
 
 func u32At(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[4*i:]) }
 func u64At(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }

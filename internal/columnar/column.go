@@ -113,12 +113,7 @@ func (c *Column) pad(row int) bool {
 	if !c.batch.spend(count * c.width()) {
 		return false
 	}
-	if c.valid == nil {
-		c.valid = appendRun(make([]byte, 0, bitmapLen(row+64)), 0, c.n, true)
-	}
-	c.valid = appendRun(c.valid, c.n, count, false)
-	c.padValues(count)
-	c.n = row
+	c.nulls(count)
 	return true
 }
 
@@ -154,8 +149,11 @@ func appendZeros[T uint32 | uint64](s []T, count int) []T {
 }
 
 // width is what a null costs in memory, in bytes.
-func (c *Column) width() int {
-	switch c.Type {
+func (c *Column) width() int { return columnWidth(c.Type) }
+
+// columnWidth is about the memory of a row's value, in bytes, without a string's text.
+func columnWidth(t api.ColumnType) int {
+	switch t {
 	case api.Tag, api.String:
 		return 4
 	case api.Boolean:

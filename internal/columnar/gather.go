@@ -2,116 +2,58 @@ package columnar
 
 import "github.com/seed-551dd829/braid/internal/api"
 
-// The functions here return the memory of one column over all batches of an encoder: that of the
-// batch itself if there is only one, else a copy in the encoder's scratch memory, valid until the
-// next column.
-
-// single returns the column if there is one batch and it has the column.
-func (e *encoder) single(i int) *Column {
-	if len(e.batches) == 1 {
-		return e.columns[i]
+// appendAll appends the values and nulls of a column of the same type. recode is scratch memory,
+// which it returns.
+func (c *Column) appendAll(from *Column, recode []uint32) []uint32 {
+	if from.valid != nil {
+		c.knowNulls(from.n)
 	}
-	return nil
+	switch {
+	case from.valid != nil:
+		c.valid = appendBits(c.valid, c.n, from.valid, from.n)
+	case c.valid != nil:
+		c.valid = appendRun(c.valid, c.n, from.n, true)
+	}
+	switch c.Type {
+	case api.Tag:
+		for code := range uint32(from.dict.len()) {
+			recode = append(recode, c.dict.code(from.dict.value(code)))
+		}
+		if len(recode) == 0 {
+			recode = append(recode, 0) // of nulls
+		}
+		for _, code := range from.codes {
+			c.codes = append(c.codes, recode[code])
+		}
+	case api.Boolean:
+		c.bits = appendBits(c.bits, c.n, from.bits, from.n)
+	case api.String:
+		if c.n == 0 {
+			c.offs = append(c.offs[:0], 0)
+		}
+		base := uint32(len(c.data))
+		for _, end := range from.offs[1:] {
+			c.offs = append(c.offs, base+end)
+		}
+		c.data = append(c.data, from.data...)
+	default:
+		c.words = append(c.words, from.words...)
+	}
+	c.n += from.n
+	return recode
 }
 
-// validity returns the bitmap of the rows that have a value, nil if all have, and the number of
-// nulls.
-func (e *encoder) validity(i int, t api.ColumnType) (bitmap []byte, nulls int) {
-	if t == api.Timestamp {
-		return nil, 0
-	}
-	if c := e.single(i); c != nil {
-		if c.valid == nil {
-			return nil, 0
-		}
-		return c.valid, e.rows - onesIn(c.valid, e.rows)
-	}
-	full := true
-	for k := range e.batches {
-		c := e.columns[k*e.width+i]
-		full = full && c != nil && c.valid == nil
-	}
-	if full {
-		return nil, 0
-	}
-	e.valid = e.valid[:0]
-	n := 0
-	for k, b := range e.batches {
-		switch c := e.columns[k*e.width+i]; {
-		case c == nil:
-			e.valid = appendRun(e.valid, n, b.rows, false)
-		case c.valid == nil:
-			e.valid = appendRun(e.valid, n, b.rows, true)
-		default:
-			e.valid = appendBits(e.valid, n, c.valid, b.rows)
-		}
-		n += b.rows
-	}
-	return e.valid, e.rows - onesIn(e.valid, e.rows)
+// nulls appends count nulls.
+func (c *Column) nulls(count int) {
+	c.knowNulls(count)
+	c.valid = appendRun(c.valid, c.n, count, false)
+	c.padValues(count)
+	c.n += count
 }
 
-func (e *encoder) timestamps() []byte {
-	if len(e.batches) == 1 {
-		return wordBytes(e.batches[0].times)
+// knowNulls makes sure that there is a bitmap, with room for count rows more.
+func (c *Column) knowNulls(count int) {
+	if c.valid == nil {
+		c.valid = appendRun(make([]byte, 0, bitmapLen(c.n+count+64)), 0, c.n, true)
 	}
-	e.words = e.words[:0]
-	for _, b := range e.batches {
-		for _, t := range b.times {
-			e.words = append(e.words, uint64(t))
-		}
-	}
-	return wordBytes(e.words)
-}
-
-func (e *encoder) numbers(i int) []uint64 {
-	if c := e.single(i); c != nil {
-		return c.words
-	}
-	e.words = e.words[:0]
-	for k, b := range e.batches {
-		if c := e.columns[k*e.width+i]; c != nil {
-			e.words = append(e.words, c.words...)
-		} else {
-			e.words = appendZeros(e.words, b.rows)
-		}
-	}
-	return e.words
-}
-
-func (e *encoder) booleans(i int) []byte {
-	if c := e.single(i); c != nil {
-		return c.bits
-	}
-	e.bits = e.bits[:0]
-	n := 0
-	for k, b := range e.batches {
-		if c := e.columns[k*e.width+i]; c != nil {
-			e.bits = appendBits(e.bits, n, c.bits, b.rows)
-		} else {
-			e.bits = appendRun(e.bits, n, b.rows, false)
-		}
-		n += b.rows
-	}
-	return e.bits
-}
-
-func (e *encoder) strings(i int) (offs []uint32, data []byte) {
-	if c := e.single(i); c != nil && c.n > 0 {
-		return c.offs, c.data
-	}
-	e.offs, e.data = append(e.offs[:0], 0), e.data[:0]
-	for k, b := range e.batches {
-		base := uint32(len(e.data))
-		if c := e.columns[k*e.width+i]; c != nil && c.n > 0 {
-			for _, end := range c.offs[1:] {
-				e.offs = append(e.offs, base+end)
-			}
-			e.data = append(e.data, c.data...)
-			continue
-		}
-		for range b.rows {
-			e.offs = append(e.offs, base)
-		}
-	}
-	return e.offs, e.data
 }

@@ -5,74 +5,26 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"slices"
 
 	"github.com/pierrec/lz4/v4"
 )
 
-// The LZ4 frame format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md. Frames that we
-// write have independent blocks of up to 4 MB and no checksums (a group has its own), so that their
-// header is constant.
-var lz4Header = []byte{0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73}
-
+// The LZ4 frame format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md.
 const (
-	lz4Magic      = 0x184d2204
-	lz4BlockBytes = 4 << 20
-	lz4Stored     = 1 << 31 // in a block's length: the block is not compressed
-	lz4Window     = 64 << 10
+	lz4Magic  = 0x184d2204
+	lz4Stored = 1 << 31 // in a block's length: the block is not compressed
+	lz4Window = 64 << 10
 
 	lz4Version     = 0x40 // of the flags, the two highest bits
 	lz4Independent = 0x20
 	lz4ContentSize = 0x08
 )
 
-// compressMin is the size of a buffer, in bytes, below which compression is not worth its time.
-const compressMin = 128
-
 // storedLength stands for the length of a buffer that is not compressed (Arrow's
 // BodyCompressionMethod.BUFFER).
 const storedLength = -1
 
 var errLZ4 = errors.New("malformed LZ4 frame")
-
-// appendBuffer appends an Arrow buffer as the body of a compressed message has it: its length and
-// an LZ4 frame, or -1 and the bytes themselves.
-func appendBuffer(dst []byte, c *lz4.Compressor, src []byte) []byte {
-	if len(src) == 0 {
-		return dst
-	}
-	if len(src) >= compressMin {
-		start := len(dst)
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(len(src)))
-		if dst = appendFrame(dst, c, src); len(dst)-start < 8+len(src) {
-			return dst
-		}
-		dst = dst[:start]
-	}
-	dst = append(dst, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
-	return append(dst, src...)
-}
-
-func appendFrame(dst []byte, c *lz4.Compressor, src []byte) []byte {
-	dst = append(dst, lz4Header...)
-	for len(src) > 0 {
-		block := src[:min(len(src), lz4BlockBytes)]
-		src = src[len(block):]
-		dst = slices.Grow(dst, len(block)+8)
-		at := len(dst)
-		dst = dst[:at+4]
-		// A destination shorter than the source makes the compressor give up in time.
-		n, err := c.CompressBlock(block, dst[at+4:at+4+len(block)-1])
-		if err != nil || n == 0 {
-			binary.LittleEndian.PutUint32(dst[at:], uint32(len(block))|lz4Stored)
-			dst = append(dst, block...)
-			continue
-		}
-		binary.LittleEndian.PutUint32(dst[at:], uint32(n))
-		dst = dst[:at+4+n]
-	}
-	return append(dst, 0, 0, 0, 0)
-}
 
 // lz4Unpack fills dst with the content of a frame, which must have exactly that length.
 func lz4Unpack(dst, frame []byte) error {

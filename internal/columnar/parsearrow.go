@@ -6,6 +6,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
@@ -257,7 +259,7 @@ func largeText(r *ipcRecord) (offs, data []byte, err error) {
 		}
 		narrow[i] = uint32(at)
 	}
-	return offs, data, checkText(wordBytes(narrow), r.length, data)
+	return offs, data, checkText(arrow.GetBytes(narrow), r.length, data)
 }
 
 func (p *arrowParser) record(m *ipcMessage) error {
