@@ -160,7 +160,12 @@ func writeBody(w http.ResponseWriter, e *api.Error, body []byte) {
 
 // serveRead passes a read on to ?node=ID, else to the node that is furthest ahead.
 func (s *Service) serveRead(w http.ResponseWriter, r *http.Request) {
-	addr, err := s.routes.address(r.URL.Query().Get("node"))
+	q, bad := url.ParseQuery(r.URL.RawQuery)
+	if bad != nil { // the proxy would pass on what it can read, and drop the rest
+		writeError(w, api.Errorf(api.Invalid, "query: %v", bad))
+		return
+	}
+	addr, err := s.routes.address(q.Get("node"))
 	if err != nil {
 		writeError(w, err)
 		return

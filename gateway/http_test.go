@@ -156,6 +156,9 @@ func TestHTTPReadsArePassedOn(t *testing.T) {
 	if code, body, _ := get("/tables?node=p9"); code != 404 || !strings.Contains(body, `"not_found"`) {
 		t.Errorf("an unknown node: %d %s", code, body)
 	}
+	if code, body, _ := get("/tables/cpu?from_txid=%zz"); code != 400 || !strings.Contains(body, `"invalid"`) {
+		t.Errorf("a query that cannot be read: %d %s", code, body)
+	}
 	if code, _, _ := get("/nothing"); code != 404 {
 		t.Errorf("an unknown path: %d", code)
 	}

@@ -74,8 +74,18 @@ var contentTypes = map[string]string{
 	"ndjson": api.TypeNDJSON, "csv": api.TypeCSV + "; charset=utf-8", "arrow": api.TypeArrow,
 }
 
-func parseRowsQuery(table string, v url.Values) (q rowsQuery, err error) {
+func parseRowsQuery(table, query string) (q rowsQuery, err error) {
 	q = rowsQuery{table: table, from: 1, to: 1<<64 - 1, format: "ndjson"}
+	// URL.Query would drop what it cannot read: a bound that is ignored is rows nobody asked for.
+	v, err := url.ParseQuery(query)
+	if err != nil {
+		return q, api.Errorf(api.Invalid, "query: %v", err)
+	}
+	for _, name := range []string{"format", "from_txid", "to_txid", "txid"} {
+		if len(v[name]) > 1 {
+			return q, api.Errorf(api.Invalid, "%s is there more than once", name)
+		}
+	}
 	if v.Has("format") {
 		q.format = v.Get("format")
 	}

@@ -18,7 +18,7 @@ import (
 const rowsBuffer = 64 << 10
 
 func (s *Service) serveRows(w http.ResponseWriter, r *http.Request) {
-	q, err := parseRowsQuery(r.PathValue("table"), r.URL.Query())
+	q, err := parseRowsQuery(r.PathValue("table"), r.URL.RawQuery)
 	if err != nil {
 		s.refuse(w, api.AsError(err))
 		return

@@ -54,6 +54,20 @@ func TestFormatsOverHTTP(t *testing.T) {
 	}
 }
 
+// TestI8_QueriesAreReadWhole: a query that cannot be read is refused; no part of it is ignored.
+func TestI8_QueriesAreReadWhole(t *testing.T) {
+	_, n := mixed(t)
+	for _, query := range []string{
+		"format=xml", "format=", "from_txid=x", "to_txid=-1", "txid=maybe", "from_txid=%zz", "from_txid=1;to_txid=2",
+		"to_txid=1&to_txid=2", "format=csv&format=csv",
+	} {
+		status, _, body, err := n.get("/tables/cpu?" + query)
+		if err != nil || status != http.StatusBadRequest || !strings.Contains(body, `"invalid"`) {
+			t.Errorf("%s: status %d, %v: %s", query, status, err, body)
+		}
+	}
+}
+
 func TestArrowOverHTTP(t *testing.T) {
 	_, n := mixed(t)
 	r, err := http.Get(n.http.URL + "/tables/cpu?format=arrow")
