@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -146,7 +145,10 @@ func (c *Client) isOpen() error {
 }
 
 func (r Rows) header(o writeOptions) nats.Header {
-	h := nats.Header{api.HeaderContentType: []string{r.contentType}}
+	h := nats.Header{}
+	if r.contentType != api.TypeLineProtocol { // the default
+		h[api.HeaderContentType] = []string{r.contentType}
+	}
 	if r.encoding != "" {
 		h[api.HeaderContentEncoding] = []string{r.encoding}
 	}
@@ -204,17 +206,4 @@ func (c *Client) forget(id string) {
 		}
 		i.lock <- struct{}{}
 	}
-}
-
-func parseAnswer(table string, data []byte) (Answer, error) {
-	var a api.WriteAnswer
-	if err := json.Unmarshal(data, &a); err != nil {
-		return Answer{}, fmt.Errorf("%w: answer to a write to table %s: %w", bus.ErrUnknown, table, err)
-	}
-	for _, r := range a.Results {
-		if r.Table == table && r.Error == nil && r.TxID != 0 {
-			return Answer{r.Table, r.TxID, r.Rows}, nil
-		}
-	}
-	return Answer{}, fmt.Errorf("%w: answer to a write to table %s: %.200q", bus.ErrUnknown, table, data)
 }
