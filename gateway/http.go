@@ -1,10 +1,10 @@
 package gateway
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -116,7 +116,7 @@ type httpAnswerer struct {
 
 func (a *httpAnswerer) results(results []api.WriteResult) {
 	bad := worst(results)
-	body := appendResults(nil, results)
+	body := appendResults(nil, results, math.MaxInt64)
 	a.answered <- func(w http.ResponseWriter) {
 		if bad != nil {
 			writeBody(w, bad, body)
@@ -138,18 +138,15 @@ func (a *httpAnswerer) empty() {
 }
 
 func writeError(w http.ResponseWriter, e *api.Error) {
-	body, err := json.Marshal(e)
-	if err != nil {
-		panic(err) // no such type in it
-	}
-	writeBody(w, e, body)
+	e = brief(e, messageBytesMax)
+	writeBody(w, e, appendJSON(e))
 }
 
 func writeBody(w http.ResponseWriter, e *api.Error, body []byte) {
 	h := w.Header()
 	h.Set(api.HeaderContentType, api.TypeJSON)
 	h.Set(api.HeaderErrorCode, strconv.Itoa(e.Code))
-	h.Set(api.HeaderError, e.Description())
+	h.Set(api.HeaderError, brief(e, messageBytesMax).Description())
 	if e.RetryAfterMS > 0 {
 		h.Set("Retry-After", strconv.Itoa((e.RetryAfterMS+999)/1000))
 	}

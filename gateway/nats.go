@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -115,11 +114,12 @@ func (a *natsAnswerer) results(results []api.WriteResult) {
 	var header nats.Header
 	switch {
 	case bad != nil:
-		header = bus.ErrorHeader(bad)
+		header = bus.ErrorHeader(brief(bad, messageBytesMax))
 	case len(results) == 1:
 		header = nats.Header{api.HeaderTxID: []string{strconv.FormatUint(results[0].TxID, 10)}}
 	}
-	a.sent(a.in.Reply(appendResults(nil, results), header))
+	limit := a.s.deps.Conn.MaxPayload() - headerRoom
+	a.sent(a.in.Reply(appendResults(nil, results, limit), header))
 }
 
 func (a *natsAnswerer) refused(e *api.Error) {
@@ -127,7 +127,8 @@ func (a *natsAnswerer) refused(e *api.Error) {
 		a.s.unheard.note(a.in.Subject(), e)
 		return
 	}
-	a.sent(a.in.ReplyError(e))
+	e = brief(e, messageBytesMax)
+	a.sent(a.in.Reply(appendJSON(e), bus.ErrorHeader(e)))
 }
 
 func (a *natsAnswerer) empty() {
@@ -148,14 +149,11 @@ func (a *natsAnswerer) sent(err error) {
 }
 
 // appendResults is the JSON of api.WriteAnswer. The answer of an accepted write is written by hand:
-// there may be a hundred thousand a second.
-func appendResults(b []byte, results []api.WriteResult) []byte {
+// there may be a hundred thousand a second. One with errors is shortened if it has more than limit
+// bytes.
+func appendResults(b []byte, results []api.WriteResult, limit int64) []byte {
 	if worst(results) != nil {
-		body, err := json.Marshal(api.WriteAnswer{Results: results})
-		if err != nil {
-			panic(err) // no such type in it
-		}
-		return body
+		return append(b, refusedResults(results, limit)...)
 	}
 	b = append(b, `{"results":[`...)
 	for i := range results {
@@ -204,6 +202,6 @@ func (u *unheard) note(subject string, e *api.Error) {
 		return
 	}
 	u.log.Warn("a published write was refused, and its sender does not wait for an answer", "subject", subject,
-		"code", e.Code, "error", e.Error(), "more", u.quiet)
+		"code", e.Code, "error", brief(e, messageBytesMax).Error(), "more", u.quiet)
 	u.logged, u.quiet = time.Now(), 0
 }
