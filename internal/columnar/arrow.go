@@ -55,12 +55,12 @@ func (a *arrowWriter) Write(rows *Rows, from, to int, txid uint64) error {
 		if a.first == 2 {
 			a.batch.columns[0].PutWord(n, txid)
 		}
-		for i := 1; i < len(rows.o.columns); i++ {
-			if c := &rows.o.columns[i]; !c.isNull(row) {
+		for i := 1; i < len(rows.columns); i++ {
+			if c := &rows.columns[i]; !c.IsNull(row) {
 				c.copyTo(a.batch.columns[a.first+i-2], n, row)
 			}
 		}
-		a.batch.EndRow(int64(u64At(rows.o.columns[0].values, row)))
+		a.batch.EndRow(int64(rows.columns[0].word(row)))
 		if n+1 >= recordRows || n%recordCheck == 0 && a.batch.Bytes() >= recordBytes {
 			if err := a.flush(); err != nil {
 				return err
@@ -70,16 +70,16 @@ func (a *arrowWriter) Write(rows *Rows, from, to int, txid uint64) error {
 	return nil
 }
 
-func (c *openColumn) copyTo(to *Column, at, row int) {
+func (c *rowColumn) copyTo(to *Column, at, row int) {
 	switch c.Type {
 	case api.Tag:
-		to.PutTag(at, c.text(row))
+		to.PutTag(at, []byte(c.text(row)))
 	case api.String:
-		to.PutString(at, c.text(row))
+		to.PutString(at, []byte(c.text(row)))
 	case api.Boolean:
-		to.PutBool(at, bitAt(c.values, row))
+		to.PutBool(at, c.bool(row))
 	default:
-		to.PutWord(at, u64At(c.values, row))
+		to.PutWord(at, c.word(row))
 	}
 }
 

@@ -114,6 +114,39 @@ func BenchmarkValidate(b *testing.B) {
 	}
 }
 
+func BenchmarkDecode(b *testing.B) {
+	for _, rows := range []int{1, 10_000} {
+		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
+			batch, schema := cpuBatch(b, rows, 0)
+			group := encode(b, schema, batch)
+			b.ReportAllocs()
+			for b.Loop() {
+				decoded, err := columnar.Decode(group, schema)
+				if err != nil {
+					b.Fatal(err)
+				}
+				decoded.Release()
+			}
+			b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
+
+func BenchmarkParseArrow(b *testing.B) {
+	const rows = 10_000
+	batch, schema := cpuBatch(b, rows, 0)
+	stream := encode(b, schema, batch)
+	b.ReportAllocs()
+	for b.Loop() {
+		parsed, err := columnar.ParseArrow(stream, "cpu", 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		parsed.Release()
+	}
+	b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
 func BenchmarkWriter(b *testing.B) {
 	const rows = 10_000
 	batch, schema := cpuBatch(b, rows, 0)

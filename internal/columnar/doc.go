@@ -3,10 +3,11 @@
 // whether a stream is one that every node can decode, Decode opens it, and the writers print rows
 // in the formats of the HTTP API.
 //
-// The subset of Arrow IPC that Braid stores is written and read here directly instead of through
-// arrow-go, for three reasons: a primary must never panic or allocate without bound on a sender's
-// bytes (arrow-go trusts flatbuffers and declared lengths); a group of one row must be cheap; and
-// nothing is allocated per row. The tests hold both directions against arrow-go.
+// arrow-go writes and reads all Arrow. In front of it, where bytes come from outside, stands a check
+// of our own (flat.go, stream.go, validate.go): arrow-go trusts offsets and declared lengths, so that
+// a few bytes can make it panic or take gigabytes, and a primary must refuse them before it admits a
+// group. The check reads the metadata as arrow-go's generated code does, so that what it passes,
+// arrow-go reads; it takes 0.06 us a row where arrow-go takes 0.1 us to unpack one.
 // docs/formats/segment.md describes the stream.
 //
 // What it does not promise: a Batch, Rows or Writer is for one goroutine at a time.

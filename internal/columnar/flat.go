@@ -3,18 +3,22 @@ package columnar
 import (
 	"encoding/binary"
 	"errors"
+
+	"github.com/seed-551dd829/braid/internal/api"
 )
 
 // errFlat says that a flatbuffer points outside itself.
 var errFlat = errors.New("malformed Arrow metadata")
 
 // flat reads flatbuffers of unknown origin: every offset is checked before it is followed, and
-// nothing is allocated. (The generated code that arrow-go uses panics on a bad offset.) The layout
+// nothing is allocated. (The generated code that arrow-go uses panics on a bad offset.) What the
+// readers on top of it do not fail on, that code must read in the same way. The layout
 // is that of https://flatbuffers.dev/internals: a table begins with the distance to its vtable,
 // which has the place of each field in the table, or 0.
 type flat struct {
-	b   []byte
-	err error
+	b      []byte
+	err    error
+	copied int64 // bytes of names and custom metadata that were met: arrow-go copies them
 }
 
 // flatTable is a table's position; 0 is no table (the root offset stands at 0, so that no table
@@ -76,7 +80,11 @@ func (f *flat) field(t flatTable, slot int) int {
 	if f.err != nil || vtable < 0 || vtable+4 > int64(len(f.b)) {
 		return f.fail()
 	}
-	if entry := 4 + 2*slot; entry+2 <= f.u16(int(vtable)) {
+	size := f.u16(int(vtable))
+	if size%2 != 0 {
+		return f.fail() // the generated code would read half an entry
+	}
+	if entry := 4 + 2*slot; entry+2 <= size {
 		if at := f.u16(int(vtable) + entry); at != 0 {
 			return int(t) + at
 		}
@@ -134,4 +142,18 @@ func (f *flat) vector(t flatTable, slot, size int) (at, n int) {
 func (f *flat) str(t flatTable, slot int) []byte {
 	at, n := f.vector(t, slot, 1)
 	return f.b[at : at+n]
+}
+
+// metadata checks a table's custom metadata and returns how many there are. Several may be the same
+// bytes, so that a small message can stand for gigabytes.
+func (f *flat) metadata(t flatTable, slot int) int {
+	at, n := f.vector(t, slot, 4)
+	for i := 0; i < n && f.err == nil; i++ {
+		pair := flatTable(f.follow(at + 4*i))
+		f.copied += int64(64 + len(f.str(pair, keyValueKey)) + len(f.str(pair, keyValueValue)))
+		if f.copied > api.UnpackedBytesMax {
+			f.fail()
+		}
+	}
+	return n
 }

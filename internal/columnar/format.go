@@ -13,9 +13,7 @@ const (
 	typeUtf8      = 5
 	typeBool      = 6
 	typeTimestamp = 10
-	typeLargeUtf8 = 20
 
-	precisionSingle = 1
 	precisionDouble = 2
 
 	unitNanosecond = 3
@@ -30,10 +28,11 @@ const (
 // Slots of the tables' fields.
 const (
 	messageVersion, messageHeaderType, messageHeader, messageBodyLength = 0, 1, 2, 3
+	messageMetadata                                                     = 4
 
-	schemaEndianness, schemaFields = 0, 1
+	schemaEndianness, schemaFields, schemaMetadata = 0, 1, 2
 
-	fieldName, fieldNullable, fieldTypeType, fieldType, fieldDictionary, fieldChildren = 0, 1, 2, 3, 4, 5
+	fieldName, fieldNullable, fieldTypeType, fieldType, fieldDictionary, fieldChildren, fieldMetadata = 0, 1, 2, 3, 4, 5, 6
 
 	intBits, intSigned           = 0, 1
 	floatPrecision               = 0
@@ -46,4 +45,6 @@ const (
 	recordLength, recordNodes, recordBuffers, recordCompression = 0, 1, 2, 3
 
 	compressionCodec, compressionMethod = 0, 1
+
+	keyValueKey, keyValueValue = 0, 1
 )

@@ -1,11 +1,16 @@
 package columnar
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 
 	"github.com/seed-551dd829/braid/internal/api"
 )
@@ -13,7 +18,8 @@ import (
 // Reading Arrow IPC streams of unknown origin; the format is described at
 // https://arrow.apache.org/docs/format/Columnar.html, "Serialization and Interprocess
 // Communication". Every length is compared with what is there before it is used, and what is
-// unpacked is paid from a budget before memory is taken for it.
+// unpacked is paid from a budget before memory is taken for it. arrow-go gets no message before it
+// was checked here: it would panic on bad offsets and take whatever memory a length asks for.
 
 var (
 	errCut      = errors.New("the Arrow stream is cut short")
@@ -56,6 +62,7 @@ func (s *ipcStream) next() (m ipcMessage, end bool, err error) {
 	m.header = m.meta.table(root, messageHeader)
 	body := m.meta.i64Field(root, messageBodyLength)
 	version := m.meta.u16Field(root, messageVersion)
+	m.meta.metadata(root, messageMetadata)
 	switch {
 	case m.meta.err != nil:
 		return m, false, m.meta.err
@@ -71,6 +78,38 @@ func (s *ipcStream) next() (m ipcMessage, end bool, err error) {
 	return m, false, nil
 }
 
+// messages hands a stream to arrow-go without a copy: it is an ipc.MessageReader. A stream may end
+// without its mark.
+type messages struct {
+	stream ipcStream
+	check  func(*ipcMessage) error
+	err    error // why the stream ended early
+}
+
+func (s *messages) Message() (*ipc.Message, error) {
+	if len(s.stream.b) == 0 {
+		return nil, io.EOF
+	}
+	m, end, err := s.stream.next()
+	switch {
+	case err == nil && !end:
+		err = s.check(&m)
+	case err == nil && len(s.stream.b) > 0:
+		err = errors.New("the Arrow stream goes on behind its end")
+	case err == nil:
+		return nil, io.EOF
+	}
+	if err != nil {
+		s.err = err
+		return nil, err
+	}
+	return ipc.NewMessage(memory.NewBufferBytes(m.meta.b), memory.NewBufferBytes(m.body)), nil
+}
+
+// Retain and Release do nothing: the memory is the caller's.
+func (s *messages) Retain()  {}
+func (s *messages) Release() {}
+
 // ipcField is a field of a stream's schema.
 type ipcField struct {
 	name       []byte
@@ -81,33 +120,32 @@ type ipcField struct {
 	unit       int // of a Timestamp
 	zone       []byte
 	children   int
+	metadata   int
 	encoded    bool // by a dictionary, whose values have the type; then:
 	dictionary int64
 	indexBits  int
 	indexSign  bool
 }
 
-// fields reads a schema message's fields; at most columnsMax of them.
-func (m *ipcMessage) fields(columnsMax int) ([]ipcField, error) {
-	f := &m.meta
-	if f.u16Field(m.header, schemaEndianness) != 0 {
-		return nil, errors.New("the Arrow stream is big-endian")
+// fields returns the first of a schema message's fields and how many there are.
+func (m *ipcMessage) fields() (at, n int, err error) {
+	at, n = m.meta.vector(m.header, schemaFields, 4)
+	m.meta.metadata(m.header, schemaMetadata)
+	if m.meta.u16Field(m.header, schemaEndianness) != 0 {
+		return 0, 0, errors.New("the Arrow stream is big-endian")
 	}
-	at, n := f.vector(m.header, schemaFields, 4)
-	if f.err == nil && n > columnsMax {
-		return nil, fmt.Errorf("the Arrow schema has %d columns, at most %d are allowed", n, columnsMax)
-	}
-	out := make([]ipcField, n)
-	for i := range out {
-		f.readField(flatTable(f.follow(at+4*i)), &out[i])
-	}
-	return out, f.err
+	return at, n, m.meta.err
 }
 
 func (f *flat) readField(t flatTable, out *ipcField) {
 	out.name = f.str(t, fieldName)
 	out.kind = f.byteField(t, fieldTypeType)
+	out.metadata = f.metadata(t, fieldMetadata)
+	f.byteField(t, fieldNullable)
 	kind := f.table(t, fieldType)
+	if kind == 0 {
+		f.fail()
+	}
 	switch out.kind {
 	case typeInt:
 		out.bits, out.signed = int(f.u32Field(kind, intBits)), f.byteField(kind, intSigned) != 0
@@ -116,13 +154,16 @@ func (f *flat) readField(t flatTable, out *ipcField) {
 	case typeTimestamp:
 		out.unit, out.zone = f.u16Field(kind, timestampUnit), f.str(kind, timestampZone)
 	}
+	f.copied += int64(len(out.name) + len(out.zone))
 	_, out.children = f.vector(t, fieldChildren, 4)
 	if encoding := f.table(t, fieldDictionary); encoding != 0 {
 		out.encoded, out.dictionary = true, f.i64Field(encoding, encodingID)
-		out.indexBits, out.indexSign = 32, true // what a missing index type stands for
-		if index := f.table(encoding, encodingIndex); index != 0 {
-			out.indexBits, out.indexSign = int(f.u32Field(index, intBits)), f.byteField(index, intSigned) != 0
+		f.byteField(encoding, encodingOrdered)
+		index := f.table(encoding, encodingIndex)
+		if index == 0 {
+			f.fail()
 		}
+		out.indexBits, out.indexSign = int(f.u32Field(index, intBits)), f.byteField(index, intSigned) != 0
 	}
 }
 
@@ -141,9 +182,23 @@ type ipcRecord struct {
 
 // unpacker takes memory for unpacked buffers, up to a budget.
 type unpacker struct {
-	budget int
+	budget
 	arena  []byte // free memory behind its length
+	source bytes.Reader
+	lz4    *lz4.Reader
+	rest   [1]byte // what stands behind the end of a frame
 	zstd   *zstd.Decoder
+}
+
+// budget is how many bytes may still be taken.
+type budget int64
+
+func (b *budget) pay(n int64) error {
+	if n < 0 || n > int64(*b) {
+		return errUnpacked
+	}
+	*b -= budget(n)
+	return nil
 }
 
 // take returns n bytes, not zeroed, that stay valid until reset.
@@ -157,14 +212,6 @@ func (u *unpacker) take(n int) []byte {
 }
 
 func (u *unpacker) reset() { u.arena = u.arena[:0] }
-
-func (u *unpacker) pay(n int64) error {
-	if n < 0 || n > int64(u.budget) {
-		return errUnpacked
-	}
-	u.budget -= int(n)
-	return nil
-}
 
 // record opens the message's batch of rows: the header itself, or a dictionary's data.
 func (m *ipcMessage) record(header flatTable, u *unpacker) (r ipcRecord, err error) {
@@ -188,7 +235,7 @@ func (m *ipcMessage) record(header flatTable, u *unpacker) (r ipcRecord, err err
 		return r, fmt.Errorf("an Arrow batch of %d rows", length)
 	}
 	r.length = int(length)
-	return r, nil
+	return r, u.pay(f.copied)
 }
 
 // node returns the nulls of the next column, whose length must be that of the batch.
@@ -204,49 +251,66 @@ func (r *ipcRecord) node() (nulls int, err error) {
 	return int(n), nil
 }
 
-// buffer returns the next buffer, unpacked. It has at least need bytes.
-func (r *ipcRecord) buffer(need int) ([]byte, error) {
+// storedLength stands for the length of a buffer that is not compressed (Arrow's
+// BodyCompressionMethod.BUFFER).
+const storedLength = -1
+
+// packed returns the next buffer as it is in the body, and what it unpacks to, storedLength if it
+// is not compressed. Its size is paid.
+func (r *ipcRecord) packed() (b []byte, unpacked int64, err error) {
 	if r.buffers == 0 {
-		return nil, errors.New("an Arrow batch has fewer buffers than its schema")
+		return nil, 0, errors.New("an Arrow batch has fewer buffers than its schema")
 	}
 	offset, length := r.meta.i64(r.bufsAt), r.meta.i64(r.bufsAt+8)
 	r.bufsAt, r.buffers = r.bufsAt+16, r.buffers-1
 	size := int64(len(r.body))
 	if offset < 0 || length < 0 || offset > size || length > size-offset {
-		return nil, errors.New("an Arrow buffer is outside its message")
+		return nil, 0, errors.New("an Arrow buffer is outside its message")
 	}
-	b := r.body[offset : offset+length : offset+length]
+	b, unpacked = r.body[offset:offset+length:offset+length], storedLength
 	if r.codec >= 0 && length > 0 {
-		var err error
-		if b, err = r.unpack(b); err != nil {
-			return nil, err
+		if length < 8 {
+			return nil, 0, errors.New("a compressed Arrow buffer has no length")
 		}
-	} else if err := r.unpacked.pay(length); err != nil {
-		return nil, err
+		unpacked, b = int64(binary.LittleEndian.Uint64(b)), b[8:]
 	}
-	if len(b) < need {
-		return nil, fmt.Errorf("an Arrow buffer has %d bytes instead of %d", len(b), need)
+	if unpacked == storedLength {
+		return b, unpacked, r.unpacked.pay(int64(len(b)))
 	}
-	return b, nil
+	return b, unpacked, r.unpacked.pay(unpacked)
 }
 
-func (r *ipcRecord) unpack(b []byte) ([]byte, error) {
-	if len(b) < 8 {
-		return nil, errors.New("a compressed Arrow buffer has no length")
+// buffer returns the next buffer, unpacked. It has at least need bytes.
+func (r *ipcRecord) buffer(need int) ([]byte, error) {
+	b, unpacked, err := r.packed()
+	if err == nil && unpacked != storedLength {
+		b, err = r.unpacked.unpack(b, r.codec, int(unpacked))
 	}
-	length := int64(binary.LittleEndian.Uint64(b))
-	b = b[8:]
-	if length == storedLength {
-		return b, r.unpacked.pay(int64(len(b)))
+	if err == nil && len(b) < need {
+		err = fmt.Errorf("an Arrow buffer has %d bytes instead of %d", len(b), need)
 	}
-	if err := r.unpacked.pay(length); err != nil {
-		return nil, err
+	return b, err
+}
+
+// unpack unpacks a frame into memory that is valid until reset.
+func (u *unpacker) unpack(b []byte, codec, size int) ([]byte, error) {
+	dst := u.take(size)
+	if codec == codecZstd {
+		return u.zstdUnpack(dst, b)
 	}
-	dst := r.unpacked.take(int(length))
-	if r.codec == codecZstd {
-		return r.unpacked.zstdUnpack(dst, b)
+	if u.lz4 == nil {
+		u.lz4 = lz4.NewReader(nil)
 	}
-	return dst, lz4Unpack(dst, b)
+	u.source.Reset(b)
+	u.lz4.Reset(&u.source)
+	_, err := io.ReadFull(u.lz4, dst)
+	if err == nil {
+		_, err = io.ReadFull(u.lz4, u.rest[:])
+	}
+	if err != io.EOF || u.source.Len() > 0 {
+		return nil, errors.New("malformed LZ4 frame")
+	}
+	return dst, nil
 }
 
 // zstdUnpack is the rare case (other writers of Arrow): the decoder is made when it is needed
@@ -254,7 +318,8 @@ func (r *ipcRecord) unpack(b []byte) ([]byte, error) {
 func (u *unpacker) zstdUnpack(dst, frames []byte) ([]byte, error) {
 	if u.zstd == nil {
 		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxMemory(api.UnpackedBytesMax), zstd.WithDecodeAllCapLimit(true))
+			zstd.WithDecoderMaxMemory(api.UnpackedBytesMax), zstd.WithDecoderMaxWindow(api.UnpackedBytesMax),
+			zstd.WithDecodeAllCapLimit(true))
 		if err != nil {
 			return nil, fmt.Errorf("zstd: %w", err)
 		}
@@ -271,6 +336,28 @@ func (u *unpacker) zstdUnpack(dst, frames []byte) ([]byte, error) {
 func (r *ipcRecord) done() error {
 	if r.nodes != 0 || r.buffers != 0 {
 		return errors.New("an Arrow batch has more columns or buffers than its schema")
+	}
+	return nil
+}
+
+// checkAll checks every column and buffer of the batch without unpacking them, and pays for what
+// they say they unpack to. It is for what arrow-go unpacks. zstd is tried all the same: a frame can
+// ask for a window of any size, and arrow-go has no bound for it.
+func (r *ipcRecord) checkAll() error {
+	for r.nodes > 0 {
+		if _, err := r.node(); err != nil {
+			return err
+		}
+	}
+	for r.buffers > 0 {
+		b, unpacked, err := r.packed()
+		if err == nil && unpacked != storedLength && r.codec == codecZstd {
+			_, err = r.unpacked.unpack(b, r.codec, int(unpacked))
+			r.unpacked.reset()
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

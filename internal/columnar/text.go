@@ -22,19 +22,19 @@ type ndjson struct {
 func newNDJSON(w io.Writer, schema api.Schema, txid bool) *ndjson {
 	n := &ndjson{w: w, txid: txid}
 	for _, c := range schema.Columns() {
-		n.keys = append(n.keys, append(appendJSONString([]byte{','}, []byte(c.Name)), ':'))
+		n.keys = append(n.keys, append(appendJSONString([]byte{','}, c.Name), ':'))
 	}
 	return n
 }
 
 func (n *ndjson) Write(rows *Rows, from, to int, txid uint64) error {
-	columns := rows.o.columns
+	columns := rows.columns
 	for row := from; row < to; row++ {
 		n.buf = append(n.buf, '{')
 		first := len(n.buf)
 		for i := range columns {
 			c := &columns[i]
-			if c.isNull(row) {
+			if c.IsNull(row) {
 				continue
 			}
 			n.buf = append(n.buf, n.keys[i]...)
@@ -66,16 +66,16 @@ func (n *ndjson) Close() error {
 }
 
 // appendScalar prints a value that is neither a tag nor a string, the same way in NDJSON and CSV.
-func (c *openColumn) appendScalar(b []byte, row int) []byte {
+func (c *rowColumn) appendScalar(b []byte, row int) []byte {
 	switch c.Type {
 	case api.Uint64:
-		return strconv.AppendUint(b, u64At(c.values, row), 10)
+		return strconv.AppendUint(b, c.word(row), 10)
 	case api.Float64:
-		return appendFloat(b, math.Float64frombits(u64At(c.values, row)))
+		return appendFloat(b, math.Float64frombits(c.word(row)))
 	case api.Boolean:
-		return strconv.AppendBool(b, bitAt(c.values, row))
+		return strconv.AppendBool(b, c.bool(row))
 	}
-	return strconv.AppendInt(b, int64(u64At(c.values, row)), 10)
+	return strconv.AppendInt(b, int64(c.word(row)), 10)
 }
 
 // appendFloat prints the shortest digits that read back the same, with an exponent where ES6 (and
@@ -91,10 +91,10 @@ func appendFloat(b []byte, v float64) []byte {
 const hexDigits = "0123456789abcdef"
 
 // appendJSONString quotes UTF-8 text. Only what JSON demands is escaped.
-func appendJSONString(b, text []byte) []byte {
+func appendJSONString(b []byte, text string) []byte {
 	b = append(b, '"')
 	start := 0
-	for i, c := range text {
+	for i, c := range []byte(text) {
 		if c >= ' ' && c != '"' && c != '\\' {
 			continue
 		}
@@ -132,7 +132,7 @@ func newCSV(w io.Writer, schema api.Schema, txid bool) *csv {
 		if i > 0 {
 			c.buf = append(c.buf, ',')
 		}
-		c.buf = appendCSVString(c.buf, []byte(column.Name))
+		c.buf = appendCSVString(c.buf, column.Name)
 		if i == 0 && txid {
 			c.buf = append(c.buf, ","+TxIDColumn...)
 		}
@@ -142,13 +142,13 @@ func newCSV(w io.Writer, schema api.Schema, txid bool) *csv {
 }
 
 func (w *csv) Write(rows *Rows, from, to int, txid uint64) error {
-	columns := rows.o.columns
+	columns := rows.columns
 	for row := from; row < to; row++ {
 		for i := range w.columns {
 			if i > 0 {
 				w.buf = append(w.buf, ',')
 			}
-			if i < len(columns) && !columns[i].isNull(row) {
+			if i < len(columns) && !columns[i].IsNull(row) {
 				w.buf = columns[i].appendCSV(w.buf, row)
 			}
 			if i == 0 && w.txid {
@@ -172,19 +172,19 @@ func (w *csv) Close() error {
 	return err
 }
 
-func (c *openColumn) appendCSV(b []byte, row int) []byte {
+func (c *rowColumn) appendCSV(b []byte, row int) []byte {
 	if c.Type == api.String || c.Type == api.Tag {
 		return appendCSVString(b, c.text(row))
 	}
 	return c.appendScalar(b, row)
 }
 
-func appendCSVString(b, text []byte) []byte {
+func appendCSVString(b []byte, text string) []byte {
 	if !csvQuoted(text) {
 		return append(b, text...)
 	}
 	b = append(b, '"')
-	for _, c := range text {
+	for _, c := range []byte(text) {
 		if c == '"' {
 			b = append(b, '"')
 		}
@@ -194,15 +194,7 @@ func appendCSVString(b, text []byte) []byte {
 }
 
 // csvQuoted is encoding/csv's rule, and the empty string.
-func csvQuoted(text []byte) bool {
-	if len(text) == 0 || string(text) == `\.` {
-		return true
-	}
-	for _, c := range text {
-		if strings.IndexByte(",\"\r\n", c) >= 0 {
-			return true
-		}
-	}
-	r, _ := utf8.DecodeRune(text)
-	return unicode.IsSpace(r)
+func csvQuoted(text string) bool {
+	r, _ := utf8.DecodeRuneInString(text)
+	return text == "" || text == `\.` || strings.ContainsAny(text, ",\"\r\n") || unicode.IsSpace(r)
 }

@@ -19,44 +19,41 @@ import (
 //
 // It trusts nothing: no bytes make it panic or take more memory than that.
 func Validate(ipc []byte, schema api.Schema, rows int) error {
-	o := openers.Get().(*opener)
-	o.reuse = true
-	err := o.open(ipc, schema)
-	if err == nil && o.rows != rows {
-		err = fmt.Errorf("the Arrow stream has %d rows, the group says %d", o.rows, rows)
+	n, err := check(ipc, schema)
+	if err == nil && n != rows {
+		err = fmt.Errorf("the Arrow stream has %d rows, the group says %d", n, rows)
 	}
-	o.release()
 	return err
+}
+
+// check is Validate for any number of rows, which it returns.
+func check(ipc []byte, schema api.Schema) (rows int, err error) {
+	o := openers.Get().(*opener)
+	err = o.open(ipc, schema)
+	rows = o.rows
+	o.release()
+	return rows, err
 }
 
 var openers = sync.Pool{New: func() any { return &opener{seen: map[int64]bool{}} }}
 
-// opener reads and checks a group's stream.
+// opener checks a group's stream; each column may use the memory of the one before.
 type opener struct {
 	memory  unpacker
-	reuse   bool // the columns are only checked: each may use the memory of the one before
 	columns []openColumn
 	rows    int
 	tag     int            // the column of the latest dictionary
 	seen    map[int64]bool // dictionaries of the schema
 }
 
-// openColumn is a column's buffers, checked.
+// openColumn is what is known of a column.
 type openColumn struct {
 	api.Column
-	valid  []byte // nil if there is no null
-	values []byte // numbers, codes, bits, or a string's offsets
-	data   []byte // a string's text
-	dict   openDict
-	id     int64 // of its dictionary
-}
-
-// openDict is a tag's dictionary. With opener.reuse only n is good.
-type openDict struct {
-	known bool
-	n     int
-	offs  []byte
-	data  []byte
+	valid      []byte // nil if there is no null
+	values     []byte // numbers or codes
+	id         int64  // of its dictionary; then:
+	known      bool
+	dictionary int // its length
 }
 
 func (o *opener) release() {
@@ -114,11 +111,11 @@ func (o *opener) open(ipc []byte, schema api.Schema) error {
 // fingerprint.
 func (o *opener) schema(m *ipcMessage, schema api.Schema) error {
 	f := &m.meta
-	at, n := f.vector(m.header, schemaFields, 4)
-	if f.err != nil {
-		return f.err
+	at, n, err := m.fields()
+	if err != nil {
+		return err
 	}
-	if n != schema.Len() || f.u16Field(m.header, schemaEndianness) != 0 {
+	if n != schema.Len() {
 		return fmt.Errorf("the Arrow schema has %d columns, the fingerprint names %d", n, schema.Len())
 	}
 	o.columns, o.tag = o.columns[:0], 0
@@ -141,12 +138,12 @@ func (o *opener) schema(m *ipcMessage, schema api.Schema) error {
 		}
 		o.columns = append(o.columns, openColumn{Column: c, id: field.dictionary})
 	}
-	return nil
+	return o.memory.pay(f.copied)
 }
 
 // is says whether the field is how a group has a column of type t.
 func (f *ipcField) is(t api.ColumnType) bool {
-	if f.encoded != (t == api.Tag) || f.children != 0 {
+	if f.encoded != (t == api.Tag) || f.children != 0 || f.metadata != 0 {
 		return false
 	}
 	switch t {
@@ -185,7 +182,7 @@ func (o *opener) dictionary(m *ipcMessage) error {
 	switch {
 	case c == nil:
 		return fmt.Errorf("the Arrow stream has a dictionary %d of no column", id)
-	case c.dict.known || m.meta.byteField(m.header, dictionaryDelta) != 0:
+	case c.known || m.meta.byteField(m.header, dictionaryDelta) != 0:
 		return fmt.Errorf("column %q has more than one dictionary", c.Name)
 	}
 	r, err := m.record(m.meta.table(m.header, dictionaryData), &o.memory)
@@ -202,30 +199,32 @@ func (o *opener) dictionary(m *ipcMessage) error {
 	if _, err = r.buffer(0); err != nil {
 		return err
 	}
-	if c.dict.offs, c.dict.data, err = text(&r); err != nil {
+	if err = text(&r); err != nil {
 		return fmt.Errorf("the dictionary of column %q: %w", c.Name, err)
 	}
-	c.dict.known, c.dict.n = true, r.length
-	if o.reuse {
-		o.memory.reset()
-	}
+	c.known, c.dictionary = true, r.length
+	o.memory.reset()
 	return r.done()
 }
 
-// text reads the offsets and the text of a column of strings.
-func text(r *ipcRecord) (offs, data []byte, err error) {
+// text checks the offsets and the text of a column of strings.
+func text(r *ipcRecord) error {
 	need := 4 * (r.length + 1)
 	if r.length == 0 {
 		need = 0
 	}
-	if offs, err = r.buffer(need); err != nil {
-		return nil, nil, err
+	offs, err := r.buffer(need)
+	if err != nil {
+		return err
 	}
-	if data, err = r.buffer(0); err != nil {
-		return nil, nil, err
+	data, err := r.buffer(0)
+	if err != nil {
+		return err
 	}
-	return offs[:need], data, checkText(offs[:need], r.length, data)
+	return checkText(offs[:need], r.length, data)
 }
+
+var errText = errors.New("the text is not UTF-8")
 
 func checkText(offs []byte, n int, data []byte) error {
 	if n == 0 {
@@ -244,12 +243,12 @@ func checkText(offs []byte, n int, data []byte) error {
 		return errors.New("an offset is behind the text")
 	}
 	if !utf8.Valid(data[first:last]) {
-		return errors.New("the text is not UTF-8")
+		return errText
 	}
 	for i := 1; i < n; i++ {
 		// Valid text that is cut inside a character is not valid any more.
 		if at := u32At(offs, i); at < last && !utf8.RuneStart(data[at]) {
-			return errors.New("the text is not UTF-8")
+			return errText
 		}
 	}
 	return nil
@@ -266,9 +265,7 @@ func (o *opener) record(m *ipcMessage) error {
 		if err := c.open(&r); err != nil {
 			return fmt.Errorf("column %q: %w", c.Name, err)
 		}
-		if o.reuse {
-			o.memory.reset()
-		}
+		o.memory.reset()
 	}
 	return r.done()
 }
@@ -281,7 +278,7 @@ func (c *openColumn) open(r *ipcRecord) error {
 	var err error
 	switch c.Type {
 	case api.Tag:
-		if !c.dict.known {
+		if !c.known {
 			return errors.New("it has no dictionary")
 		}
 		if c.values, err = r.buffer(4 * n); err != nil {
@@ -294,11 +291,11 @@ func (c *openColumn) open(r *ipcRecord) error {
 		}
 		return c.checkFinite(n)
 	case api.Boolean:
-		c.values, err = r.buffer(bitmapLen(n))
+		_, err = r.buffer(bitmapLen(n))
 	case api.String:
-		c.values, c.data, err = text(r)
+		err = text(r)
 	default:
-		c.values, err = r.buffer(8 * n)
+		_, err = r.buffer(8 * n)
 	}
 	return err
 }
@@ -341,13 +338,13 @@ func (c *openColumn) checkCodes(n int) error {
 	for i := 0; i+4 <= len(codes); i += 4 {
 		highest = max(highest, binary.LittleEndian.Uint32(codes[i:]))
 	}
-	if int64(highest) < int64(c.dict.n) {
+	if int64(highest) < int64(c.dictionary) {
 		return nil
 	}
 	for row := range n {
-		if !c.isNull(row) && int64(u32At(codes, row)) >= int64(c.dict.n) {
+		if !c.isNull(row) && int64(u32At(codes, row)) >= int64(c.dictionary) {
 			return fmt.Errorf("row %d has the code %d of a dictionary of %d values", row,
-				int32(u32At(codes, row)), c.dict.n)
+				int32(u32At(codes, row)), c.dictionary)
 		}
 	}
 	return nil
