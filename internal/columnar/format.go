@@ -18,7 +18,6 @@ const (
 
 	unitNanosecond = 3
 
-	codecLZ4  = 0
 	codecZstd = 1
 
 	continuation = 0xffffffff

@@ -2,6 +2,7 @@ package columnar_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	flatbuffers "github.com/google/flatbuffers/go"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/columnar"
@@ -179,25 +181,82 @@ func TestParseArrowRefuses(t *testing.T) {
 	}
 }
 
+// TestParseArrowEveryFlip flips every bit of a client's stream: it is refused, or what is taken is a
+// good group. Nothing panics.
+func TestParseArrowEveryFlip(t *testing.T) {
+	for _, options := range [][]ipc.Option{nil, {ipc.WithLZ4()}} {
+		stream := allTypes(t, options...)
+		for i := range stream {
+			bit := byte(1) << (i % 8)
+			stream[i] ^= bit
+			parsedIsGood(t, stream)
+			stream[i] ^= bit
+		}
+	}
+}
+
+// TestParseArrowMetadataBomb: many entries of custom metadata that are the same bytes are refused
+// before arrow-go copies each.
+func TestParseArrowMetadataBomb(t *testing.T) {
+	b := flatbuffers.NewBuilder(0)
+	text := b.CreateString(strings.Repeat("x", 1<<20))
+	b.StartObject(2) // KeyValue
+	b.PrependUOffsetTSlot(0, text, 0)
+	b.PrependUOffsetTSlot(1, text, 0)
+	pair := b.EndObject()
+	const pairs = 1 << 20
+	b.StartVector(4, pairs, 4)
+	for range pairs {
+		b.PrependUOffsetT(pair)
+	}
+	metadata := b.EndVector(pairs)
+	b.StartVector(4, 0, 4)
+	fields := b.EndVector(0)
+	b.StartObject(4) // Schema
+	b.PrependUOffsetTSlot(1, fields, 0)
+	b.PrependUOffsetTSlot(2, metadata, 0)
+	header := b.EndObject()
+	b.StartObject(5) // Message
+	b.PrependUOffsetTSlot(2, header, 0)
+	b.PrependInt16Slot(0, 4, 0) // metadata version 5
+	b.PrependByteSlot(1, 1, 0)  // the header is a schema
+	b.Finish(b.EndObject())
+	message := b.FinishedBytes()
+	stream := binary.LittleEndian.AppendUint32([]byte{0xff, 0xff, 0xff, 0xff}, uint32(len(message)))
+	stream = append(stream, message...)
+	if _, err := columnar.ParseArrow(stream, "m", 0); err == nil || !strings.Contains(err.Message, "metadata") {
+		t.Errorf("ParseArrow: %v", err)
+	}
+	if err := columnar.Validate(stream, schemaOf(t), 0); err == nil || !strings.Contains(err.Error(), "metadata") {
+		t.Errorf("Validate: %v", err)
+	}
+}
+
 func FuzzArrow(f *testing.F) {
 	f.Add(allTypes(f))
 	f.Add(allTypes(f, ipc.WithLZ4(), ipc.WithDictionaryDeltas(true)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		b, err := columnar.ParseArrow(data, "m", 0)
-		if err != nil {
-			return
-		}
-		defer b.Release()
-		schema := schemaFor(t, b)
-		stream, e := columnar.Encode(nil, schema, []*columnar.Batch{b})
-		if api.IsName(e, api.TooLarge) {
-			return
-		}
-		if e != nil {
-			t.Fatal(e)
-		}
-		if e := columnar.Validate(stream, schema, b.Rows()); e != nil {
-			t.Fatalf("what ParseArrow takes, Validate refuses: %v", e)
-		}
+		parsedIsGood(t, data)
 	})
+}
+
+// parsedIsGood checks that what ParseArrow takes is a group that Validate takes.
+func parsedIsGood(t *testing.T, data []byte) {
+	t.Helper()
+	b, err := columnar.ParseArrow(data, "m", 0)
+	if err != nil {
+		return
+	}
+	defer b.Release()
+	schema := schemaFor(t, b)
+	stream, e := columnar.Encode(nil, schema, []*columnar.Batch{b})
+	if api.IsName(e, api.TooLarge) {
+		return
+	}
+	if e != nil {
+		t.Fatal(e)
+	}
+	if e := columnar.Validate(stream, schema, b.Rows()); e != nil {
+		t.Fatalf("what ParseArrow takes, Validate refuses: %v", e)
+	}
 }
