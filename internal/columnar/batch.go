@@ -12,11 +12,12 @@ type Batch struct {
 	table   string
 	rows    int
 	times   []int64
-	columns []*Column // the first of store
-	store   []*Column // with those of earlier uses: memory and names, most likely of the same table
-	byName  map[string]*Column
-	budget  *int // bytes of nulls that may still be added, shared by the batches of one request
-	over    bool // the budget is spent: the batch cannot be used
+	columns []*Column          // the first of store
+	store   []*Column          // with those of earlier uses, whose memory is used again
+	layout  int                // so many of store had their names in one use: most likely this one's
+	byName  map[string]*Column // of the layout, columns that this use does not have yet included
+	budget  *int               // bytes of nulls that may still be added, shared by the batches of one request
+	over    bool               // the budget is spent: the batch cannot be used
 }
 
 // BatchColumn is a column of a batch, and the physical line where it was seen first (0 where there
@@ -69,7 +70,6 @@ func (b *Batch) Release() {
 		return
 	}
 	b.columns = b.store[:0]
-	clear(b.byName)
 	b.table, b.rows, b.times, b.budget, b.over = "", 0, b.times[:0], nil, false
 	batches.Put(b)
 }
@@ -101,7 +101,10 @@ func (b *Batch) Columns() []BatchColumn {
 // Column returns the column of that name, adding it if it is new. It is Invalid if the name is not
 // allowed, if the column has another type, or if the table would have too many columns.
 func (b *Batch) Column(name []byte, t api.ColumnType, line int) (*Column, *api.Error) {
-	if c := b.byName[string(name)]; c != nil {
+	if b.foreseen(name) {
+		return b.appendColumn(name, t, line), nil
+	}
+	if c := b.lookup(name); c != nil {
 		if c.Type != t {
 			return nil, typeClash(c.Name, t, c.Type, c.FirstLine)
 		}
@@ -110,15 +113,21 @@ func (b *Batch) Column(name []byte, t api.ColumnType, line int) (*Column, *api.E
 	return b.addColumn(name, t, line)
 }
 
+// lookup returns the column of that name, nil if the batch has none.
+func (b *Batch) lookup(name []byte) *Column {
+	if c := b.byName[string(name)]; c != nil && c.batch != nil {
+		return c
+	}
+	return nil
+}
+
 func (b *Batch) addColumn(name []byte, t api.ColumnType, line int) (*Column, *api.Error) {
 	if len(b.columns)+2 > api.ColumnsMax {
 		return nil, api.Errorf(api.Invalid, "column %q would be one more than the %d columns of a table", name,
 			api.ColumnsMax)
 	}
-	if i := len(b.columns); i >= len(b.store) || b.store[i].Name != string(name) {
-		if err := api.CheckColumn(string(name)); err != nil {
-			return nil, api.Errorf(api.Invalid, "%v", err)
-		}
+	if err := api.CheckColumn(string(name)); err != nil {
+		return nil, api.Errorf(api.Invalid, "%v", err)
 	}
 	return b.appendColumn(name, t, line), nil
 }
@@ -126,18 +135,35 @@ func (b *Batch) addColumn(name []byte, t api.ColumnType, line int) (*Column, *ap
 // appendColumn adds a column whose name is good, with the memory of an earlier use if there is
 // some.
 func (b *Batch) appendColumn(name []byte, t api.ColumnType, line int) *Column {
+	if !b.foreseen(name) {
+		b.foresee(name)
+	}
 	i := len(b.columns)
+	b.columns = b.store[:i+1]
+	c := b.store[i]
+	c.Type, c.FirstLine, c.batch = t, line, b
+	return c
+}
+
+// foreseen says whether name is good and the next column's, as it was in an earlier use.
+func (b *Batch) foreseen(name []byte) bool {
+	i := len(b.columns)
+	return i < b.layout && b.store[i].Name == string(name)
+}
+
+// foresee makes name the next column's, and forgets what was foreseen from there on.
+func (b *Batch) foresee(name []byte) {
+	i := len(b.columns)
+	for _, c := range b.store[i:max(i, b.layout)] {
+		delete(b.byName, c.Name)
+	}
 	if i == len(b.store) {
 		b.store = append(b.store, new(Column))
 	}
 	c := b.store[i]
-	b.columns = b.store[:i+1]
-	if c.Name != string(name) {
-		c.Name = string(name)
-	}
-	c.Type, c.FirstLine, c.batch = t, line, b
+	c.Name = string(name)
 	b.byName[c.Name] = c
-	return c
+	b.layout = i + 1
 }
 
 // typeClash says that a value of type got met a column of type want.

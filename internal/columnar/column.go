@@ -16,7 +16,7 @@ type Column struct {
 	api.Column
 	FirstLine int // physical line of the first value, 0 where there are no lines
 
-	batch *Batch
+	batch *Batch   // nil while no batch has it
 	n     int      // rows that have a value or a null so far
 	valid []byte   // nil as long as there is no null
 	words []uint64 // Int64, Uint64, Float64
@@ -177,7 +177,7 @@ func (c *Column) capBytes() int {
 
 // reset forgets the values and keeps the memory.
 func (c *Column) reset() {
-	c.n, c.last, c.soft, c.valid = 0, 0, nil, nil
+	c.batch, c.n, c.last, c.soft, c.valid = nil, 0, 0, nil, nil
 	c.words, c.codes, c.bits = c.words[:0], c.codes[:0], c.bits[:0]
 	c.offs, c.data = c.offs[:0], c.data[:0]
 	c.dict.reset()

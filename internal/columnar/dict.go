@@ -11,7 +11,8 @@ import (
 type dict struct {
 	offs  []uint32 // len(offs)-1 values; value i is data[offs[i]:offs[i+1]]
 	data  []byte
-	table []dictSlot // open addressing, a power of two long, at most half full
+	// table is open addressing, a power of two long, at most half full; empty while values are few.
+	table []dictSlot
 }
 
 type dictSlot struct {
@@ -46,7 +47,11 @@ func hashTag(v []byte) uint64 {
 	return hi ^ lo
 }
 
-const dictTableMin = 64
+const (
+	dictTableMin = 64
+	// scannedMax is how many values are compared one by one sooner than hashed.
+	scannedMax = 8
+)
 
 func (d *dict) len() int { return max(len(d.offs)-1, 0) }
 
@@ -54,6 +59,16 @@ func (d *dict) value(code uint32) []byte { return d.data[d.offs[code]:d.offs[cod
 
 // code returns the code of v, which is added if it is new.
 func (d *dict) code(v []byte) uint32 {
+	if len(d.table) == 0 {
+		for code := range uint32(d.len()) {
+			if bytes.Equal(d.value(code), v) {
+				return code
+			}
+		}
+		if d.len() < scannedMax {
+			return d.add(v)
+		}
+	}
 	if 2*len(d.offs) >= len(d.table) {
 		d.grow()
 	}
@@ -63,9 +78,7 @@ func (d *dict) code(v []byte) uint32 {
 		s := &d.table[i]
 		if s.code == 0 {
 			*s = dictSlot{uint32(h >> 32), uint32(len(d.offs))}
-			d.data = append(d.data, v...)
-			d.offs = append(d.offs, uint32(len(d.data)))
-			return s.code - 1
+			return d.add(v)
 		}
 		if s.hash == uint32(h>>32) && bytes.Equal(d.value(s.code-1), v) {
 			return s.code - 1
@@ -73,10 +86,16 @@ func (d *dict) code(v []byte) uint32 {
 	}
 }
 
-func (d *dict) grow() {
+func (d *dict) add(v []byte) (code uint32) {
 	if len(d.offs) == 0 {
 		d.offs = append(d.offs, 0)
 	}
+	d.data = append(d.data, v...)
+	d.offs = append(d.offs, uint32(len(d.data)))
+	return uint32(len(d.offs)) - 2
+}
+
+func (d *dict) grow() {
 	size := max(dictTableMin, 4*len(d.offs))
 	for size&(size-1) != 0 {
 		size &= size - 1

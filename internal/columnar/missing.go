@@ -23,6 +23,7 @@ func (b *Batch) Missing(schema api.Schema) (missing []api.Column, err *api.Error
 			missing = append(missing, c.Column)
 			continue
 		}
+		c.Name = columns[at].Name // the same memory: later comparisons end at once
 		if err := c.become(columns[at].Type); err != nil {
 			return nil, err.InTable(b.table)
 		}

@@ -106,7 +106,7 @@ func (p *ndjsonParser) member(n int) *api.Error {
 		return api.Errorf(api.Invalid, "column %q is there twice", name)
 	}
 	if kind == jsonNull {
-		if c := p.batch.byName[string(name)]; c != nil && c.n > p.batch.rows {
+		if c := p.batch.lookup(name); c != nil && c.n > p.batch.rows {
 			return api.Errorf(api.Invalid, "column %q is there twice", name)
 		}
 		p.nulls[string(name)] = true
@@ -120,7 +120,7 @@ func (p *ndjsonParser) column(n int, name []byte) *Column {
 	if n < len(p.keys) && p.keys[n].name == string(name) {
 		return p.keys[n].column
 	}
-	return p.batch.byName[string(name)]
+	return p.batch.lookup(name)
 }
 
 func (p *ndjsonParser) remember(n int, c *Column) {
