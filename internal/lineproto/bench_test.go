@@ -36,6 +36,19 @@ func BenchmarkParseEncode(b *testing.B) {
 	b.ReportMetric(float64(len(out))/rows, "B/row")
 }
 
+// BenchmarkParseOneRow is what a gateway does for each write of the smallest kind.
+func BenchmarkParseOneRow(b *testing.B) {
+	data := cpuOnly(1)
+	b.ReportAllocs()
+	for b.Loop() {
+		result, err := Parse(data, Options{Table: "cpu"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		result.Release()
+	}
+}
+
 // BenchmarkParseEncodeOneRow is what a producer of single rows costs before any merging.
 func BenchmarkParseEncodeOneRow(b *testing.B) {
 	data := cpuOnly(1)

@@ -46,7 +46,9 @@ const tablesMax = 10_000
 // o.Table is set, any bad line. Else a bad line refuses its table alone. Errors carry the physical
 // line where the row begins.
 func Parse(data []byte, o Options) (Result, *api.Error) {
-	p := &parser{data: data, line: 1, options: o, tables: map[string]*table{}, budget: columnar.Budget()}
+	p := parsers.Get().(*parser)
+	defer p.release()
+	p.data, p.line, p.options, p.budget = data, 1, o, columnar.Budget()
 	if p.options.Precision == 0 {
 		p.options.Precision = 1
 	}
@@ -86,6 +88,25 @@ type parser struct {
 
 	inFields bool // the row's fields have begun: quotes have a meaning
 	open     bool // the row's error is a string that never ends
+}
+
+var parsers = sync.Pool{New: func() any { return &parser{tables: map[string]*table{}} }}
+
+// What is worth keeping of a parser for another payload.
+const (
+	tablesPooledMax = 64
+	bytesPooledMax  = 64 << 10
+)
+
+// release gives the parser's memory back. Nothing of the payload may stay referenced.
+func (p *parser) release() {
+	if len(p.order) > tablesPooledMax || cap(p.key)+cap(p.value) > bytesPooledMax {
+		return
+	}
+	clear(p.tables)
+	clear(p.order)
+	*p = parser{tables: p.tables, order: p.order[:0], key: p.key[:0], value: p.value[:0]}
+	parsers.Put(p)
 }
 
 // table is what the parser knows of a measurement.
