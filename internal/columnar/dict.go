@@ -9,8 +9,8 @@ import (
 
 // dict gives each distinct value of a tag column a code, in order of first appearance.
 type dict struct {
-	offs  []uint32 // len(offs)-1 values; value i is data[offs[i]:offs[i+1]]
-	data  []byte
+	offs []uint32 // len(offs)-1 values; value i is data[offs[i]:offs[i+1]]
+	data []byte
 	// table is open addressing, a power of two long, at most half full; empty while values are few.
 	table []dictSlot
 }
