@@ -22,6 +22,7 @@ func Encode(dst []byte, schema api.Schema, batches []*Batch) ([]byte, error) {
 	e.merged = NewBatch("", nil)
 	out, err := e.encode(dst, schema, batches)
 	e.merged.Release()
+	e.memory.reset()
 	e.merged, e.batches = nil, e.batches[:0]
 	clear(e.columns)
 	if cap(e.columns) <= pooledPointersMax {
@@ -54,6 +55,7 @@ type encoder struct {
 	width   int
 	merged  *Batch // the columns that are not one batch's
 	recode  []uint32
+	memory  arena
 }
 
 func (e *encoder) schema(schema api.Schema) *arrow.Schema {
@@ -78,7 +80,7 @@ func (e *encoder) encode(dst []byte, schema api.Schema, batches []*Batch) ([]byt
 	}
 	out := appendWriter{dst}
 	s := e.schema(schema)
-	options := append(make([]ipc.Option, 0, 2), ipc.WithSchema(s))
+	options := append(make([]ipc.Option, 0, 3), ipc.WithSchema(s), ipc.WithAllocator(&e.memory))
 	if e.size > plainBytesMax {
 		options = append(options, ipc.WithLZ4())
 	}
