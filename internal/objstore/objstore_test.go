@@ -35,8 +35,8 @@ func TestDirOnMemoryDisk(t *testing.T) {
 
 func TestOpenSaysWhatIsWrongWithASpec(t *testing.T) {
 	for spec, want := range map[string]string{
-		"s3:bucket": "not built into this version yet", "dir:": "want dir:PATH", "": "want dir:PATH",
-		"/data": "want dir:PATH", "mem:x": "want dir:PATH"} {
+		"s3:bucket": "not built into this version yet", "dir:": "use dir:PATH", "": "use dir:PATH",
+		"/data": "use dir:PATH", "mem:x": "use dir:PATH"} {
 		if _, err := objstore.Open(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("open %q: %v, want %q", spec, err, want)
 		}
