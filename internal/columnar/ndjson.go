@@ -181,7 +181,7 @@ func parseJSONValue(kind jsonKind, text []byte) (v jsonValue, err error) {
 		return jsonValue{kind: api.Boolean}, nil
 	}
 	number := unsafe.String(unsafe.SliceData(text), len(text))
-	if bytes.IndexAny(text, ".eE") < 0 {
+	if !bytes.ContainsAny(text, ".eE") {
 		v.kind = api.Int64
 		if v.integer, err = strconv.ParseInt(number, 10, 64); err != nil {
 			return v, fmt.Errorf("%q is out of the range of int64", text)
@@ -204,7 +204,7 @@ func (p *ndjsonParser) timestamp(kind jsonKind, text []byte) *api.Error {
 	case jsonNull:
 		return nil
 	case jsonNumber:
-		if bytes.IndexAny(text, ".eE") >= 0 {
+		if bytes.ContainsAny(text, ".eE") {
 			break
 		}
 		v, err := strconv.ParseInt(string(text), 10, 64)
