@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
@@ -21,11 +19,19 @@ type Fetch func(context.Context, api.SchemaRequest) (api.SchemaAnswer, error)
 type Cache struct {
 	fetch     Fetch
 	tablesMax int
-	flight    singleflight.Group
 
-	mu     sync.Mutex
-	tables map[string]*list.Element // of *entry
-	recent list.List                // most recently used first
+	mu       sync.Mutex
+	tables   map[string]*list.Element // of *entry
+	recent   list.List                // most recently used first
+	readings map[string]*reading      // those that have begun
+}
+
+// reading is one question for a table's schema, shared by those who came before it began.
+type reading struct {
+	next   *reading // begins when this one has ended; for those who came meanwhile
+	done   chan struct{}
+	schema api.Schema // set before done is closed, like err
+	err    error
 }
 
 type entry struct {
@@ -42,7 +48,8 @@ const refreshTimeout = 3 * time.Second
 
 // New returns a cache of at most tablesMax tables.
 func New(fetch Fetch, tablesMax int) *Cache {
-	return &Cache{fetch: fetch, tablesMax: tablesMax, tables: make(map[string]*list.Element)}
+	return &Cache{fetch: fetch, tablesMax: tablesMax, tables: make(map[string]*list.Element),
+		readings: make(map[string]*reading)}
 }
 
 // Schema returns the table's schema, remembered or read; the zero Schema if the table has none. Errors are those of
@@ -54,23 +61,51 @@ func (c *Cache) Schema(ctx context.Context, table string) (api.Schema, error) {
 	return c.Refresh(ctx, table)
 }
 
-// Refresh reads the table's schema anew. Callers that come at once share one request.
+// Refresh reads the table's schema anew: the answer holds whatever was in the schema before the call. Callers that come
+// while one is read share the reading after it, since the one that is under way may have missed what they look for.
 func (c *Cache) Refresh(ctx context.Context, table string) (api.Schema, error) {
-	result := c.flight.DoChan(table, func() (any, error) {
-		// Not the first caller's context: its end must not fail the others. But with an end of its own: a lost
-		// answer must not keep everybody who comes later.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshTimeout)
-		defer cancel()
-		return c.ask(ctx, api.SchemaRequest{Table: table})
-	})
+	r := c.join(ctx, table)
 	select {
-	case r := <-result:
-		if r.Err != nil {
-			return api.Schema{}, r.Err
-		}
-		return r.Val.(api.Schema), nil
+	case <-r.done:
+		return r.schema, r.err
 	case <-ctx.Done():
 		return api.Schema{}, ctx.Err()
+	}
+}
+
+func (c *Cache) join(ctx context.Context, table string) *reading {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	current := c.readings[table]
+	if current == nil {
+		current = &reading{done: make(chan struct{})}
+		c.readings[table] = current
+		// Not the first caller's context: its end must not fail the others.
+		go c.read(context.WithoutCancel(ctx), table, current)
+		return current
+	}
+	if current.next == nil {
+		current.next = &reading{done: make(chan struct{})}
+	}
+	return current.next
+}
+
+// read answers r, and whoever came meanwhile, until nobody is left.
+func (c *Cache) read(ctx context.Context, table string, r *reading) {
+	for r != nil {
+		// With an end of its own: a lost answer must not keep everybody who comes later.
+		attempt, cancel := context.WithTimeout(ctx, refreshTimeout)
+		r.schema, r.err = c.ask(attempt, api.SchemaRequest{Table: table})
+		cancel()
+		answered := r
+		c.mu.Lock()
+		if r = r.next; r != nil {
+			c.readings[table] = r
+		} else {
+			delete(c.readings, table)
+		}
+		c.mu.Unlock()
+		close(answered.done)
 	}
 }
 

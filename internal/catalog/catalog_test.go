@@ -111,3 +111,53 @@ func TestRefreshGivesUpOnALostAnswer(t *testing.T) {
 		}
 	})
 }
+
+// TestRefreshSeesWhatWasThereBeforeIt: a reading that is under way may have missed it, so a refresh does not join it.
+func TestRefreshSeesWhatWasThereBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSequencer()
+		release := make(chan struct{})
+		c := catalog.New(func(ctx context.Context, r api.SchemaRequest) (api.SchemaAnswer, error) {
+			answer, err := s.fetch(ctx, r)
+			if len(r.Columns) == 0 {
+				<-release
+			}
+			return answer, err
+		}, 10)
+		early := make(chan error, 1)
+		go func() {
+			_, err := c.Refresh(t.Context(), "cpu")
+			early <- err
+		}()
+		synctest.Wait()
+		if _, err := s.fetch(t.Context(), api.SchemaRequest{Table: "cpu",
+			Columns: []api.Column{{Name: "v", Type: api.Int64}}}); err != nil {
+			t.Fatal(err)
+		}
+		const late = 3
+		lengths := make(chan int, late)
+		for range late {
+			go func() {
+				got, err := c.Refresh(t.Context(), "cpu")
+				if err != nil {
+					t.Error(err)
+				}
+				lengths <- got.Len()
+			}()
+		}
+		synctest.Wait()
+		asked := s.asked
+		close(release)
+		if err := <-early; err != nil {
+			t.Fatal(err)
+		}
+		for range late {
+			if n := <-lengths; n != 2 {
+				t.Errorf("%d columns are told", n)
+			}
+		}
+		if s.asked != asked+1 {
+			t.Errorf("%d callers asked %d times", late, s.asked-asked)
+		}
+	})
+}
