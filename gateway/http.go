@@ -138,7 +138,6 @@ func (a *httpAnswerer) empty() {
 }
 
 func writeError(w http.ResponseWriter, e *api.Error) {
-	e = brief(e, messageBytesMax)
 	writeBody(w, e, appendJSON(e))
 }
 
@@ -146,7 +145,7 @@ func writeBody(w http.ResponseWriter, e *api.Error, body []byte) {
 	h := w.Header()
 	h.Set(api.HeaderContentType, api.TypeJSON)
 	h.Set(api.HeaderErrorCode, strconv.Itoa(e.Code))
-	h.Set(api.HeaderError, brief(e, messageBytesMax).Description())
+	h.Set(api.HeaderError, e.Description())
 	if e.RetryAfterMS > 0 {
 		h.Set("Retry-After", strconv.Itoa((e.RetryAfterMS+999)/1000))
 	}

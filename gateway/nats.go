@@ -114,7 +114,7 @@ func (a *natsAnswerer) results(results []api.WriteResult) {
 	var header nats.Header
 	switch {
 	case bad != nil:
-		header = bus.ErrorHeader(brief(bad, messageBytesMax))
+		header = bus.ErrorHeader(bad)
 	case len(results) == 1:
 		header = nats.Header{api.HeaderTxID: []string{strconv.FormatUint(results[0].TxID, 10)}}
 	}
@@ -127,7 +127,6 @@ func (a *natsAnswerer) refused(e *api.Error) {
 		a.s.unheard.note(a.in.Subject(), e)
 		return
 	}
-	e = brief(e, messageBytesMax)
 	a.sent(a.in.Reply(appendJSON(e), bus.ErrorHeader(e)))
 }
 
@@ -202,6 +201,6 @@ func (u *unheard) note(subject string, e *api.Error) {
 		return
 	}
 	u.log.Warn("a published write was refused, and its sender does not wait for an answer", "subject", subject,
-		"code", e.Code, "error", brief(e, messageBytesMax).Error(), "more", u.quiet)
+		"code", e.Code, "error", e.Error(), "more", u.quiet)
 	u.logged, u.quiet = time.Now(), 0
 }

@@ -34,13 +34,19 @@ func (s *Service) serveRows(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, api.AsError(err).InTable(q.table))
 		return
 	}
-	if r.Method == http.MethodHead {
-		w.Header().Set(api.HeaderContentType, contentTypes[q.format])
-		w.Header().Set(api.HeaderTxID, strconv.FormatUint(q.to, 10))
+	out := &sender{w: w, timeout: s.cfg.WriteTimeout}
+	buffer := bufio.NewWriterSize(out, rowsBuffer)
+	printer, err := columnar.NewWriter(buffer, q.format, schema, q.withTxID)
+	if err != nil { // what was asked for cannot be had of this table
+		s.refuse(w, api.AsError(err).InTable(q.table))
 		return
 	}
-	out := &sender{w: w, timeout: s.cfg.WriteTimeout}
-	if err := s.sendRows(r.Context(), out, q, schema); err != nil {
+	w.Header().Set(api.HeaderContentType, contentTypes[q.format])
+	w.Header().Set(api.HeaderTxID, strconv.FormatUint(q.to, 10))
+	if r.Method == http.MethodHead {
+		return
+	}
+	if err := s.sendRows(r.Context(), out, buffer, q, printer); err != nil {
 		s.breakOff(r.Context(), out, q, err)
 	}
 }
@@ -106,14 +112,10 @@ func (o *sender) release() error {
 	return err
 }
 
-func (s *Service) sendRows(ctx context.Context, out *sender, q rowsQuery, schema api.Schema) (err error) {
-	out.w.Header().Set(api.HeaderContentType, contentTypes[q.format])
-	out.w.Header().Set(api.HeaderTxID, strconv.FormatUint(q.to, 10))
-	buffer := bufio.NewWriterSize(out, rowsBuffer)
-	printer, err := columnar.NewWriter(buffer, q.format, schema, q.withTxID)
-	if err != nil {
-		return err
-	}
+// sendRows prints into buffer, behind which is out.
+func (s *Service) sendRows(
+	ctx context.Context, out *sender, buffer *bufio.Writer, q rowsQuery, printer columnar.Writer,
+) (err error) {
 	rd := &reading{s: s, ctx: ctx, q: q, printer: printer, next: q.from}
 	defer func() { err = errors.Join(err, rd.close()) }()
 	for rd.next <= q.to {

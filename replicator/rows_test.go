@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/disk"
@@ -222,4 +223,25 @@ func TestClientThatGoesAwayEndsItsRead(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestI8_ATablesOwnColumnTxID: whoever asks for the TxIDs of a table that has a column of that name is
+// told so, before anything is sent; it is no read that broke.
+func TestI8_ATablesOwnColumnTxID(t *testing.T) {
+	w := newWorld(t, 1)
+	w.commit(group{"cpu", []write{{`{"timestamp":1,"txid":7}`, false}}})
+	n := w.startFresh("r1")
+	for _, format := range []string{"ndjson", "csv", "arrow"} {
+		status, header, body, err := n.get("/tables/cpu?txid=1&format=" + format)
+		if err != nil || status != http.StatusBadRequest || header.Get(api.HeaderTxID) != "" ||
+			header.Get(api.HeaderContentType) != api.TypeJSON || !strings.Contains(body, `\"txid\" of its own`) {
+			t.Errorf("%s: status %d, %v, %v: %s", format, status, err, header, body)
+		}
+	}
+	if got := testutil.ToFloat64(n.metrics.readsBroken); got != 0 {
+		t.Errorf("%v reads count as broken", got)
+	}
+	if got := n.mustGet(t, "/tables/cpu"); got != `{"timestamp":1,"txid":7}`+"\n" {
+		t.Errorf("read %s", got)
+	}
 }

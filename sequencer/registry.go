@@ -40,7 +40,7 @@ func checkRegistration(r api.RegisterNodeRequest) error {
 		return invalid("%v", err)
 	}
 	if r.Role != api.Primary && r.Role != api.Replica {
-		return invalid("node %s: role %q is neither primary nor replica", r.ID, r.Role)
+		return invalid("node %s: role %s is neither primary nor replica", r.ID, api.Quote(r.Role))
 	}
 	if r.Mark == "" || r.Attempt == "" {
 		return invalid("node %s: mark and attempt must be given", r.ID)
@@ -59,7 +59,7 @@ func putNode(t kv.Txn, n *node) error {
 // node's registered one.
 func (c Core) SetNodeState(t kv.Txn, r api.NodeStateRequest) (api.NodeStateAnswer, error) {
 	if r.State != api.Live && r.State != api.Draining && r.State != api.Stopped {
-		return api.NodeStateAnswer{}, invalid("node %s: state %q is not one that a node gives itself", r.ID, r.State)
+		return api.NodeStateAnswer{}, invalid("node %s: state %s is not one that a node gives itself", r.ID, api.Quote(r.State))
 	}
 	n, err := getNode(t, r.ID)
 	switch {

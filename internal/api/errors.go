@@ -65,9 +65,11 @@ type Error struct {
 	RetryAfterMS int `json:"retry_after_ms,omitempty"`
 }
 
-// Errorf makes an error of the wire. The message names place and reason, and starts without the name.
+// Errorf makes an error of the wire. The message names place and reason, and starts without the name. What it quotes
+// is clipped, and so is the whole (MessageBytesMax).
 func Errorf(name Name, format string, args ...any) *Error {
-	return &Error{Code: name.Code(), Name: name, Message: fmt.Sprintf(format, args...)}
+	message := fmt.Sprintf(format, clipArgs(args)...)
+	return &Error{Code: name.Code(), Name: name, Message: Clip(message, MessageBytesMax)}
 }
 
 // ConflictError is the refusal of a write whose expected TxID was not the head.
@@ -88,14 +90,14 @@ func OverloadedError(retryAfterMS int, format string, args ...any) *Error {
 func (e *Error) AtLine(line int) *Error {
 	c := *e
 	c.Line = line
-	c.Message = fmt.Sprintf("line %d: %s", line, e.Message)
+	c.Message = Clip(fmt.Sprintf("line %d: %s", line, e.Message), MessageBytesMax)
 	return &c
 }
 
-// InTable returns the error with its table set.
+// InTable returns the error with its table set; a name that no table can have is input, too, and clipped.
 func (e *Error) InTable(table string) *Error {
 	c := *e
-	c.Table = table
+	c.Table = Clip(table, NameBytesMax)
 	return &c
 }
 

@@ -55,7 +55,7 @@ func checkText(what, name string) error {
 // CheckNode says why id cannot be a node's id, or nil: 1 to 63 of `a-z 0-9 - _`.
 func CheckNode(id string) error {
 	if n := len(id); n < 1 || n > 63 {
-		return fmt.Errorf("node id %q must have 1 to 63 characters", id)
+		return fmt.Errorf("node id %s must have 1 to 63 characters", Quote(id))
 	}
 	for _, c := range []byte(id) {
 		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
@@ -68,7 +68,7 @@ func CheckNode(id string) error {
 // CheckProducer says why id cannot be a producer's id, or nil: 1 to 64 of `A-Z a-z 0-9 - _`.
 func CheckProducer(id string) error {
 	if n := len(id); n < 1 || n > 64 {
-		return fmt.Errorf("producer id %q must have 1 to 64 characters", id)
+		return fmt.Errorf("producer id %s must have 1 to 64 characters", Quote(id))
 	}
 	for _, c := range []byte(id) {
 		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {

@@ -47,7 +47,7 @@ func (t *ColumnType) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown column type %q", text)
+	return fmt.Errorf("unknown column type %s", Quote(text))
 }
 
 // Column is one column of a table.

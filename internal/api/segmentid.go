@@ -25,13 +25,13 @@ func ParseSegmentKey(key string) (SegmentID, error) {
 	rest, ok2 := strings.CutSuffix(rest, ".seg")
 	parts := strings.Split(rest, "/")
 	if !ok1 || !ok2 || len(parts) != 3 {
-		return SegmentID{}, fmt.Errorf("%q is not a segment's key", key)
+		return SegmentID{}, fmt.Errorf("%s is not a segment's key", Quote(key))
 	}
 	epoch, err1 := strconv.ParseUint(parts[1], 10, 64)
 	sequence, err2 := strconv.ParseUint(parts[2], 10, 64)
 	id := SegmentID{Node: parts[0], Epoch: epoch, Sequence: sequence}
 	if err1 != nil || err2 != nil || CheckNode(id.Node) != nil || id.Key() != key {
-		return SegmentID{}, fmt.Errorf("%q is not a segment's key", key)
+		return SegmentID{}, fmt.Errorf("%s is not a segment's key", Quote(key))
 	}
 	return id, nil
 }

@@ -14,7 +14,7 @@ type Subjects struct {
 // CheckNamespace says why ns cannot be a namespace, or nil. It is one NATS token, and part of a stream's name.
 func CheckNamespace(ns string) error {
 	if strings.ContainsAny(ns, ". */>\\\t\r\n") {
-		return fmt.Errorf("namespace %q must not contain dots, white space, wildcards or slashes", ns)
+		return fmt.Errorf("namespace %s must not contain dots, white space, wildcards or slashes", Quote(ns))
 	}
 	return nil
 }

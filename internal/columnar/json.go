@@ -8,6 +8,8 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/seed-551dd829/braid/internal/api"
 )
 
 // jsonScanner reads the flat JSON objects of NDJSON (RFC 8259, but no nesting), one line at a time.
@@ -103,7 +105,7 @@ func (s *jsonScanner) number() ([]byte, error) {
 		ok = s.digits() > 0 && ok
 	}
 	if !ok {
-		return nil, fmt.Errorf("%q is not a JSON number", s.b[start:s.pos])
+		return nil, fmt.Errorf("%s is not a JSON number", api.Quote(s.b[start:s.pos]))
 	}
 	return s.b[start:s.pos], nil
 }
@@ -213,7 +215,7 @@ func (s *jsonScanner) hex4() rune {
 
 func checkUTF8(text []byte) error {
 	if !utf8.Valid(text) {
-		return fmt.Errorf("the string %q is not UTF-8", text)
+		return fmt.Errorf("the string %s is not UTF-8", api.Quote(text))
 	}
 	return nil
 }

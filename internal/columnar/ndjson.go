@@ -184,13 +184,13 @@ func parseJSONValue(kind jsonKind, text []byte) (v jsonValue, err error) {
 	if !bytes.ContainsAny(text, ".eE") {
 		v.kind = api.Int64
 		if v.integer, err = strconv.ParseInt(number, 10, 64); err != nil {
-			return v, fmt.Errorf("%q is out of the range of int64", text)
+			return v, fmt.Errorf("%s is out of the range of int64", api.Quote(text))
 		}
 		return v, nil
 	}
 	v.kind = api.Float64
 	if v.float, err = strconv.ParseFloat(number, 64); err != nil {
-		return v, fmt.Errorf("%q is out of the range of float64", text)
+		return v, fmt.Errorf("%s is out of the range of float64", api.Quote(text))
 	}
 	return v, nil
 }
@@ -235,7 +235,7 @@ func orWord(kind jsonKind, text []byte) string {
 	case jsonFalse:
 		return "false"
 	}
-	return strconv.Quote(string(text))
+	return api.Quote(text)
 }
 
 // unixNano is t.UnixNano with a check of its range.

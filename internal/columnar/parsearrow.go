@@ -144,7 +144,7 @@ func (p *arrowParser) checkSchema(m *ipcMessage) error {
 		var f ipcField
 		m.meta.readField(flatTable(m.meta.follow(at+4*i)), &f)
 		if m.meta.err == nil && f.children != 0 {
-			return unsupported(string(f.name))
+			return unsupported(f.name)
 		}
 	}
 	if m.meta.err != nil {
@@ -153,15 +153,15 @@ func (p *arrowParser) checkSchema(m *ipcMessage) error {
 	return p.memory.pay(m.meta.copied)
 }
 
-func unsupported(name string) error {
-	return fmt.Errorf("column %q has an Arrow type that is not supported", name)
+func unsupported[T string | []byte](name T) error {
+	return fmt.Errorf("column %s has an Arrow type that is not supported", api.Quote(name))
 }
 
 func (p *arrowParser) schema(s *arrow.Schema) error {
 	seen := map[string]bool{}
 	for _, f := range s.Fields() {
 		if seen[f.Name] {
-			return fmt.Errorf("column %q is there twice", f.Name)
+			return fmt.Errorf("column %s is there twice", api.Quote(f.Name))
 		}
 		seen[f.Name] = true
 		kind, ok := columnType(f.Type)

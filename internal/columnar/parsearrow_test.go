@@ -232,6 +232,37 @@ func TestParseArrowMetadataBomb(t *testing.T) {
 	}
 }
 
+// TestI8_ErrorsQuoteLittle: a name of megabytes does not come back; the reason does.
+func TestI8_ErrorsQuoteLittle(t *testing.T) {
+	big := strings.Repeat("n", 4<<20)
+	for name, c := range map[string]struct {
+		fields []arrow.Field
+		reason string
+	}{
+		"type":  {[]arrow.Field{column(big, arrow.FixedWidthTypes.Date32)}, "an Arrow type that is not supported"},
+		"list":  {[]arrow.Field{column(big, arrow.ListOf(arrow.PrimitiveTypes.Int64))}, "an Arrow type that is not supported"},
+		"name":  {[]arrow.Field{column(big, arrow.PrimitiveTypes.Int64)}, "is longer than 127"},
+		"UTF-8": {[]arrow.Field{column(strings.Repeat("\xff", 120), arrow.PrimitiveTypes.Int64)}, "is not UTF-8"},
+	} {
+		data := arrowStream(t, arrow.NewSchema(c.fields, nil), nil)
+		_, err := columnar.ParseArrow(data, "m", 0)
+		if err == nil || len(err.Message) > 1100 || !strings.HasSuffix(err.Message, c.reason) {
+			t.Errorf("%s: %.200v", name, err)
+		}
+		if err := columnar.Validate(data, schemaOf(t), 0); err == nil || len(err.Error()) > 1100 {
+			t.Errorf("%s: Validate: %.200v", name, err)
+		}
+	}
+	for _, line := range []string{`{"` + big + `":1}`, `{"a":1` + strings.Repeat("1", 4<<20) + `}`, `{"a":-` + big + `}`,
+		`{"timestamp":1` + strings.Repeat("1", 4<<20) + `}`, `{"timestamp":"` + big + `"}`, `{"a":"` + big + "\xff\"}",
+		`{"` + big + "\xff\":1}", `{"a":1e` + strings.Repeat("1", 4<<20) + `}`} {
+		_, err := columnar.ParseNDJSON([]byte(line), "m", 0)
+		if err == nil || len(err.Message) > 1100 || err.Line != 1 {
+			t.Errorf("%.20s: %.200v", line, err)
+		}
+	}
+}
+
 func FuzzArrow(f *testing.F) {
 	f.Add(allTypes(f))
 	f.Add(allTypes(f, ipc.WithLZ4(), ipc.WithDictionaryDeltas(true)))

@@ -127,8 +127,8 @@ func (o *opener) schema(m *ipcMessage, schema api.Schema) error {
 			return f.err
 		}
 		if string(field.name) != c.Name || !field.is(c.Type) {
-			return fmt.Errorf("column %d of the Arrow schema (%q) is not the fingerprint's %q of type %s", i,
-				field.name, c.Name, c.Type)
+			return fmt.Errorf("column %d of the Arrow schema (%s) is not the fingerprint's %q of type %s", i,
+				api.Quote(field.name), c.Name, c.Type)
 		}
 		if c.Type == api.Tag {
 			if o.seen[field.dictionary] {

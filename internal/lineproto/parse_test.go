@@ -316,3 +316,27 @@ func TestTagTwiceInTheFastPath(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// TestI8_ErrorsQuoteLittle: megabytes that cannot be read do not come back; the line and the reason do.
+func TestI8_ErrorsQuoteLittle(t *testing.T) {
+	big := func(s string) string { return strings.Repeat(s, 4<<20/len(s)) }
+	for payload, reason := range map[string]string{
+		"m a=1" + big("1") + "x":      "is not a number of type float64",
+		"m a=1" + big("1") + "i":      "is out of the range of int64",
+		"m a=t" + big("r"):            "is not a boolean",
+		"m a=1i 1" + big("x"):         "is not a timestamp",
+		"m," + big("\xff") + "=1 a=1": "is not UTF-8",
+		"m,t=" + big("\xff") + " a=1": "is not UTF-8",
+		"m " + big("\xff") + "=1":     "is not UTF-8",
+		"m " + big("n") + "=1":        "is longer than 127",
+		"m " + big("n"):               "but the payload ends",
+		"m," + big("n") + " a=1":      "not ' '",
+		big("\xff") + " a=1":          "is not UTF-8",
+	} {
+		_, err := Parse([]byte("\n"+payload), Options{Table: "m"})
+		if err == nil || len(err.Message) > 1100 || err.Line != 2 || !strings.HasPrefix(err.Message, "line 2: ") ||
+			!strings.HasSuffix(err.Message, reason) {
+			t.Errorf("%.20q: %d bytes: %.200v", payload, len(err.Message), err)
+		}
+	}
+}

@@ -103,7 +103,7 @@ func (p *parser) columnKey(t *table, n int, what string) (*columnar.Column, []by
 	case len(name) == 0:
 		return nil, nil, p.unexpected("the name of a " + what + " was expected")
 	case p.peek() != '=':
-		return nil, nil, p.unexpected(fmt.Sprintf("a = was expected behind the %s %q", what, name))
+		return nil, nil, p.unexpected("a = was expected behind the " + what + " " + api.Quote(name))
 	}
 	p.pos++
 	p.raw = p.data[start:p.pos]

@@ -48,6 +48,7 @@ func ReplyError(msg *nats.Msg) *api.Error {
 	}
 	e := new(api.Error)
 	if json.Unmarshal(msg.Data, e) == nil && e.Name != "" {
+		e.Message = api.Clip(e.Message, api.MessageBytesMax)
 		return e
 	}
 	n, err := strconv.Atoi(code)
@@ -59,5 +60,5 @@ func ReplyError(msg *nats.Msg) *api.Error {
 	if !ok || api.Name(name).Code() != n {
 		name, message = string(api.Unavailable), msg.Header.Get(api.HeaderError)
 	}
-	return &api.Error{Code: n, Name: api.Name(name), Message: message}
+	return &api.Error{Code: n, Name: api.Name(name), Message: api.Clip(message, api.MessageBytesMax)}
 }
