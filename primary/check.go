@@ -76,17 +76,40 @@ func (s *Service) checkLoop(ctx context.Context) {
 	}
 }
 
-// examine decides whether every node will be able to decode the group: nobody's word is taken for it. It fills in
-// what the core needs to know of a good one.
-func (s *Service) examine(ctx context.Context, g *group) *api.Error {
-	parsed, err := segment.ParseGroup(g.frame)
+// CheckFrame takes a sender's frame apart and checks all but its rows: length, checksum, names, limits, and that every
+// write has an identity. The sequencer would refuse the whole request of a group without, and this primary would end
+// over it.
+func CheckFrame(frame []byte) (segment.Group, *api.Error) {
+	g, err := segment.ParseGroup(frame)
 	if err != nil {
-		return api.Errorf(api.Invalid, "%v", err)
+		return g, api.Errorf(api.Invalid, "%v", err)
+	}
+	if g.Header.Durability == api.DurabilityWAL {
+		return g, api.Errorf(api.Invalid, "durability wal is not available yet").InTable(g.Header.Table)
+	}
+	if err := g.Header.CheckIdentities(); err != nil {
+		return g, api.Errorf(api.Invalid, "%v", err).InTable(g.Header.Table)
+	}
+	return g, nil
+}
+
+// CheckRows says whether every node will be able to decode the group's rows, which are of the schema that its
+// fingerprint names, and to read them as a gateway would have let them in.
+func CheckRows(g *segment.Group, schema api.Schema) *api.Error {
+	if err := columnar.Validate(g.Arrow, schema, g.Header.Rows()); err != nil {
+		return api.Errorf(api.Invalid, "%v", err).InTable(g.Header.Table)
+	}
+	return nil
+}
+
+// examine decides whether a group may be admitted: nobody's word is taken for it. It fills in what the core needs to
+// know of a good one.
+func (s *Service) examine(ctx context.Context, g *group) *api.Error {
+	parsed, refusal := CheckFrame(g.frame)
+	if refusal != nil {
+		return refusal
 	}
 	h := &parsed.Header
-	if h.Durability == api.DurabilityWAL {
-		return api.Errorf(api.Invalid, "durability wal is not available yet").InTable(h.Table)
-	}
 	if e := s.validate(ctx, &parsed); e != nil {
 		return e.InTable(h.Table)
 	}
@@ -107,8 +130,5 @@ func (s *Service) validate(ctx context.Context, parsed *segment.Group) *api.Erro
 	}
 	s.unpacking <- struct{}{}
 	defer func() { <-s.unpacking }()
-	if err := columnar.Validate(parsed.Arrow, schema, parsed.Header.Rows()); err != nil {
-		return api.Errorf(api.Invalid, "%v", err)
-	}
-	return nil
+	return CheckRows(parsed, schema)
 }

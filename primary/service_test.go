@@ -262,6 +262,13 @@ func TestI8_BadGroupsAreRefusedAndHarmNoOther(t *testing.T) {
 		{"bad table", with(func(h *api.GroupHeader) { h.Table = "a b" }), api.Invalid, "table name"},
 		{"another schema", with(func(h *api.GroupHeader) { h.Fingerprint = testSchema(t).Fingerprint(2) }), api.Invalid, ""},
 		{"row count", with(func(h *api.GroupHeader) { h.Writes[0].Rows = 6 }), api.Invalid, ""},
+		{"no identity", with(func(h *api.GroupHeader) { h.ID = api.ProducerSeq{} }), api.Invalid, "neither the group nor its write 0"},
+		{"a key for one write of two", with(func(h *api.GroupHeader) {
+			h.ID, h.Writes = api.ProducerSeq{}, []api.WriteMeta{{Rows: 2, Key: "k"}, {Rows: 3}}
+		}), api.Invalid, "neither the group nor its write 1"},
+		{"rows that only add up", with(func(h *api.GroupHeader) {
+			h.Writes = []api.WriteMeta{{Rows: 2}, {Rows: 4}}
+		}), api.Invalid, "has 5 rows, the group says 6"},
 		{"no Arrow", segment.AppendGroup(nil, ptr(header(t, "cpu", 2, 5)), nil), api.Invalid, ""},
 	} {
 		r := send(s, c.frame).wait(t)

@@ -61,12 +61,5 @@ func (c Core) checkGroup(g *Group, shard int) error {
 			return fmt.Errorf("holder: %v", err)
 		}
 	}
-	if g.ID.None() {
-		for i := range g.Writes {
-			if w := &g.Writes[i]; w.ID.None() && w.Key == "" {
-				return fmt.Errorf("table %s: neither the group nor its write %d has an identity", g.Table, i)
-			}
-		}
-	}
-	return nil
+	return g.CheckIdentities()
 }

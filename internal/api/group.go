@@ -202,6 +202,20 @@ func (h *GroupHeader) check(produced bool) error {
 	return nil
 }
 
+// CheckIdentities says which write has neither an identity of its own nor one of its group, or nil. A group needs
+// them: one that is sent again without could be stored twice.
+func (h *GroupHeader) CheckIdentities() error {
+	if !h.ID.None() {
+		return nil
+	}
+	for i := range h.Writes {
+		if w := &h.Writes[i]; w.ID.None() && w.Key == "" {
+			return fmt.Errorf("table %s: neither the group nor its write %d has an identity", h.Table, i)
+		}
+	}
+	return nil
+}
+
 func (p *ProducerSeq) check() error {
 	if err := CheckProducer(p.Producer); err != nil {
 		return err
