@@ -26,6 +26,8 @@ var (
 	errUnpacked = fmt.Errorf("the Arrow stream unpacks to more than %d MB", api.UnpackedBytesMax>>20)
 )
 
+var errLZ4 = errors.New("malformed LZ4 frame")
+
 // ipcMessage is one message of a stream.
 type ipcMessage struct {
 	meta   flat
@@ -303,12 +305,12 @@ func (u *unpacker) unpack(b []byte, codec, size int) ([]byte, error) {
 	}
 	u.source.Reset(b)
 	u.lz4.Reset(&u.source)
-	_, err := io.ReadFull(u.lz4, dst)
-	if err == nil {
-		_, err = io.ReadFull(u.lz4, u.rest[:])
+	// That there is nothing (a skippable frame alone) is no end: what dst has then is not the sender's.
+	if n, _ := io.ReadFull(u.lz4, dst); n < len(dst) {
+		return nil, errLZ4
 	}
-	if err != io.EOF || u.source.Len() > 0 {
-		return nil, errors.New("malformed LZ4 frame")
+	if _, err := io.ReadFull(u.lz4, u.rest[:]); err != io.EOF || u.source.Len() > 0 {
+		return nil, errLZ4
 	}
 	return dst, nil
 }

@@ -284,6 +284,33 @@ func TestValidateEveryFlip(t *testing.T) {
 	}
 }
 
+// TestI8_LZ4WithoutAFrame: a buffer whose LZ4 is only to be skipped unpacks to nothing, not to what the memory held
+// before; arrow-go would not read it.
+func TestI8_LZ4WithoutAFrame(t *testing.T) {
+	good := arrowStream(t, arrow.NewSchema(groupFields(), nil), []func(*array.RecordBuilder){fillGroup}, ipc.WithLZ4())
+	magic, skippable := []byte{0x04, 0x22, 0x4d, 0x18}, []byte{0x50, 0x2a, 0x4d, 0x18}
+	frames := 0
+	for at := 0; ; frames++ {
+		next := bytes.Index(good[at:], magic)
+		if next < 0 {
+			break
+		}
+		at += next
+		bad := bytes.Clone(good)
+		copy(bad[at:], skippable)
+		for size := range 64 { // one of them reaches just to the end of the buffer
+			binary.LittleEndian.PutUint32(bad[at+4:], uint32(size))
+			if err := columnar.Validate(bad, groupSchema(t), 3); err == nil {
+				t.Fatalf("frame %d, %d bytes to skip: accepted", frames, size)
+			}
+		}
+		at += len(magic)
+	}
+	if frames < 6 {
+		t.Fatalf("%d frames found", frames)
+	}
+}
+
 // TestEncodeKnowsTheLimit: what Encode makes of rows near the unpacked limit is never refused by
 // Validate.
 func TestEncodeKnowsTheLimit(t *testing.T) {
