@@ -40,9 +40,7 @@ func (s *Service) endpoints() []endpoint {
 			}, nil)},
 	}
 	for shard := range s.core.Shards {
-		all = append(all,
-			endpoint{fmt.Sprintf("commit-%d", shard), sub.Commit(shard), s.handleCommit(shard)},
-			endpoint{fmt.Sprintf("log-%d", shard), sub.Log(shard), s.handleLog(shard)})
+		all = append(all, endpoint{fmt.Sprintf("log-%d", shard), sub.Log(shard), s.handleLog(shard)})
 	}
 	return all
 }

@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
@@ -20,21 +23,20 @@ import (
 const queueGroup = "sequencer"
 
 const (
-	aliveInterval = 200 * time.Millisecond
-	retryFirst    = 5 * time.Millisecond
-	retryMax      = 200 * time.Millisecond
-	readers       = 4    // reads that run at once
-	readsMax      = 4096 // that wait
-	updatesMax    = 8192 // registrations and schemas that wait
-	gatherCount   = 1024 // of them in one transaction
-	writeCost     = 100  // bytes that a write adds to a transaction, about
-	sweepLimit    = 500  // cleared in one transaction
-	sweepRounds   = 20   // transactions after one tick
+	retryFirst  = 5 * time.Millisecond
+	retryMax    = 200 * time.Millisecond
+	readers     = 4    // reads that run at once
+	readsMax    = 4096 // that wait
+	updatesMax  = 8192 // registrations and schemas that wait
+	gatherCount = 1024 // of them in one transaction
+	writeCost   = 100  // bytes that a write adds to a transaction, about
+	sweepLimit  = 500  // cleared in one transaction
+	sweepRounds = 20   // transactions after one tick
 )
 
 // Service is the shell of one sequencer instance:
 //
-//	commit.<shard> ──▶ lane per shard ──▶ one transaction ──▶ answers, hint on commits.<shard>
+//	commit.<shard>, where preferred ──▶ lane per shard ──▶ one transaction ──▶ answers, hint on commits.<shard>
 //	registry, schemas ──▶ update lane ──▶ one transaction ──▶ answers, braid.topology
 //	log, tables, topology, segment ──▶ read lane ──▶ a View each
 //	timer ──▶ lease, tick, sweep
@@ -50,6 +52,9 @@ type Service struct {
 	reads   *lane[*readJob]
 	lanesMu sync.Mutex // guards the three against the queue depth's metric
 	fatal   chan error
+
+	started  time.Time
+	answered atomic.Int64 // when the store answered a tick last, as since
 }
 
 // New checks its arguments and starts nothing.
@@ -61,7 +66,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Conn == nil || deps.Store == nil || deps.Logger == nil {
 		return nil, errors.New("sequencer: connection, store and logger must be given")
 	}
-	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), fatal: make(chan error, 1)}
+	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), fatal: make(chan error, 1), started: time.Now()}
 	var err error
 	s.metrics, err = newMetrics(deps.Registerer, s.depth)
 	return s, err
@@ -93,21 +98,11 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
-	var lanes, loops sync.WaitGroup
+	var lanes sync.WaitGroup
 	s.startLanes(work, &lanes)
 	service, err := s.listen()
 	if err == nil {
-		loopCtx, stopLoops := context.WithCancel(ctx)
-		loops.Go(func() { s.announce(loopCtx) })
-		loops.Go(func() { s.tickLoop(loopCtx) })
-		close(s.ready)
-		s.deps.Logger.Info("sequencer is ready", "shards", s.core.Shards)
-		select {
-		case <-ctx.Done():
-		case err = <-s.fatal:
-		}
-		stopLoops()
-		loops.Wait()
+		err = s.serve(ctx, service)
 	}
 	if service != nil {
 		err = errors.Join(err, service.Stop())
@@ -120,6 +115,32 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("sequencer %s: %w", s.cfg.ID, err)
 	}
 	return nil
+}
+
+// serve answers until ctx ends or the store has failed.
+func (s *Service) serve(ctx context.Context, service *bus.Service) error {
+	s.answered.Store(int64(s.since())) // by open
+	v, err := s.startServing(service)
+	if err != nil {
+		return err
+	}
+	if err := s.deps.Conn.FlushTimeout(s.cfg.Patience); err != nil {
+		return errors.Join(err, v.stop())
+	}
+	loops, ctx := errgroup.WithContext(ctx)
+	loops.Go(func() error { return v.run(ctx) })
+	loops.Go(func() error { return s.tickLoop(ctx) })
+	close(s.ready)
+	s.deps.Logger.Info("sequencer is ready", "shards", s.core.Shards)
+	return loops.Wait()
+}
+
+// since is this instance's time.
+func (s *Service) since() time.Duration { return time.Since(s.started) }
+
+// well says whether the store has answered lately.
+func (s *Service) well() bool {
+	return s.since()-time.Duration(s.answered.Load()) < 3*s.cfg.TickInterval
 }
 
 // open reads or creates the cluster, trying again while the store is away.
@@ -210,20 +231,6 @@ func (s *Service) closeLanes() {
 	s.reads.close()
 }
 
-// announce says that this instance lives.
-func (s *Service) announce(ctx context.Context) {
-	ticker := time.NewTicker(aliveInterval)
-	defer ticker.Stop()
-	for {
-		s.publish(s.deps.Subjects.SequencerAlive(s.cfg.ID), []byte(s.cfg.ID))
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
 // publish sends what nobody answers, and what is only a hint.
 func (s *Service) publish(subject string, data []byte) {
 	if err := s.deps.Conn.Publish(subject, data); err != nil {
@@ -244,32 +251,39 @@ func (s *Service) publishTopology(topology *api.Topology) {
 	s.publish(s.deps.Subjects.Topology(), data)
 }
 
-// tickLoop bumps the tick counter while this instance holds its lease, and clears what has expired.
-func (s *Service) tickLoop(ctx context.Context) {
+// tickLoop bumps the tick counter while this instance holds its lease, and clears what has expired. It ends with ctx,
+// or with the error of a store that has failed.
+func (s *Service) tickLoop(ctx context.Context) error {
 	ticker := time.NewTicker(s.cfg.TickInterval)
 	defer ticker.Stop()
-	lease, start := Lease{Self: s.cfg.ID, TTL: s.cfg.LeaseTTL}, time.Now()
+	lease := Lease{Self: s.cfg.ID, TTL: s.cfg.LeaseTTL}
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
+		case err := <-s.fatal:
+			return err
 		case <-ticker.C:
 		}
-		if err := s.tick(ctx, &lease, time.Since(start)); err != nil && ctx.Err() == nil {
+		if err := s.tick(ctx, &lease); err != nil && ctx.Err() == nil {
 			s.deps.Logger.Warn("no tick", "error", err)
 			s.failed(err)
 		}
 	}
 }
 
-func (s *Service) tick(ctx context.Context, lease *Lease, now time.Duration) error {
+func (s *Service) tick(ctx context.Context, lease *Lease) error {
 	var seen LeaseView
 	err := s.deps.Store.View(ctx, func(r kv.Reader) (err error) {
 		seen, err = getLease(r, ticksLease)
 		return err
 	})
-	if err != nil || !lease.May(now, seen) {
+	if err != nil {
 		return err
+	}
+	now := s.since()
+	if s.answered.Store(int64(now)); !lease.May(now, seen) {
+		return nil
 	}
 	ticked := false
 	err = s.deps.Store.Update(ctx, func(t kv.Txn) (err error) {
@@ -295,7 +309,7 @@ func (s *Service) tick(ctx context.Context, lease *Lease, now time.Duration) err
 	return nil
 }
 
-// listen answers on every subject of the sequencer.
+// listen answers on every subject of the sequencer but the commits.
 func (s *Service) listen() (*bus.Service, error) {
 	service, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
 		Name: "braid-sequencer", Version: api.Version, Description: "sequencer " + s.cfg.ID + ": TxIDs, commit logs, schemas, registry",
@@ -309,5 +323,5 @@ func (s *Service) listen() (*bus.Service, error) {
 			return service, err
 		}
 	}
-	return service, s.deps.Conn.FlushTimeout(s.cfg.Patience)
+	return service, nil
 }

@@ -60,7 +60,7 @@ func startService(t testing.TB, nc *nats.Conn, cfg Config, store kv.Store) (stop
 	go func() { done <- s.Run(ctx) }()
 	stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() {
-		if err := stop(); err != nil && !errors.Is(err, kv.ErrFailed) {
+		if err := stop(); err != nil && !errors.Is(err, kv.ErrFailed) && !errors.Is(err, nats.ErrConnectionClosed) {
 			t.Errorf("Run: %v", err)
 		}
 	})
@@ -283,7 +283,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // eventually polls until done says true.
-func eventually(t *testing.T, what string, done func() bool) {
+func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	deadline, poll := time.After(20*time.Second), time.NewTicker(2*time.Millisecond)
 	defer poll.Stop()

@@ -45,7 +45,7 @@ func Connect(o Options) (*nats.Conn, error) {
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if sub != nil && errors.Is(err, nats.ErrSlowConsumer) {
-				return // counted and logged by Service.watch
+				return // counted and logged by Service
 			}
 			log.Warn("NATS error", "error", err)
 		}),

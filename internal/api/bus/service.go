@@ -72,14 +72,19 @@ type Endpoint struct {
 	PendingBytes int    // the same in bytes; 0: 64 MB
 }
 
-// Handle listens to a subject under an endpoint's name (letters, digits, dash, underscore).
-func (s *Service) Handle(name, subject string, e Endpoint, h Handler) error {
+func (e Endpoint) withDefaults() Endpoint {
 	if e.PendingMsgs == 0 {
 		e.PendingMsgs = 65536
 	}
 	if e.PendingBytes == 0 {
 		e.PendingBytes = 64 << 20
 	}
+	return e
+}
+
+// Handle listens to a subject under an endpoint's name (letters, digits, dash, underscore), until Stop.
+func (s *Service) Handle(name, subject string, e Endpoint, h Handler) error {
+	e = e.withDefaults()
 	opts := []micro.EndpointOpt{
 		micro.WithEndpointSubject(subject),
 		micro.WithEndpointPendingLimits(e.PendingMsgs, e.PendingBytes),
@@ -95,6 +100,55 @@ func (s *Service) Handle(name, subject string, e Endpoint, h Handler) error {
 	}), opts...)
 	if err != nil {
 		return fmt.Errorf("endpoint %s on %s: %w", name, subject, err)
+	}
+	return nil
+}
+
+// Listener is a subject that is listened to for a part of the service's life.
+type Listener struct {
+	sub     *nats.Subscription
+	stopped chan struct{}
+}
+
+// Listen listens to a subject until the listener's Stop, which must be called once. It is no endpoint for discovery: micro cannot take one away.
+func (s *Service) Listen(subject string, e Endpoint, h Handler) (*Listener, error) {
+	e = e.withDefaults()
+	sub, err := s.nc.QueueSubscribe(subject, e.Queue, func(m *nats.Msg) {
+		h(Incoming{nc: s.nc, subject: m.Subject, reply: m.Reply, header: m.Header, data: m.Data,
+			done: new(atomic.Bool)})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen to %s: %w", subject, err)
+	}
+	l := &Listener{sub: sub, stopped: make(chan struct{})}
+	go s.watch(l)
+	return l, sub.SetPendingLimits(e.PendingMsgs, e.PendingBytes)
+}
+
+// watch counts when a listener's subscription is full, until it is stopped. A connection that closes while a
+// subscription drains does not close its channel.
+func (s *Service) watch(l *Listener) {
+	full := l.sub.StatusChanged(nats.SubscriptionSlowConsumer)
+	for {
+		select {
+		case <-l.stopped:
+			return
+		case _, open := <-full:
+			if !open {
+				return
+			}
+			s.dropped.Inc()
+			s.log.Warn("subscription full, messages dropped", "subject", l.sub.Subject)
+		}
+	}
+}
+
+// Stop ends the listening. What has arrived before is still handled; the server may send a few requests more, which
+// are handled too. It does not wait.
+func (l *Listener) Stop() error {
+	close(l.stopped)
+	if err := l.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("stop listening to %s: %w", l.sub.Subject, err)
 	}
 	return nil
 }
