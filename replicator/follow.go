@@ -165,6 +165,10 @@ func (s *Service) count(sh *shard, done table.Applied) {
 		s.deps.Logger.Error("TxIDs are missing, reading the log again", "shard", sh.index, "table", gap.Table,
 			"txid", gap.Applied, "error", gap)
 	}
+	for _, err := range done.Failed {
+		s.metrics.errors.WithLabelValues("append").Inc()
+		s.deps.Logger.Error("table cannot be written, it stands", "shard", sh.index, "error", err)
+	}
 }
 
 func (s *Service) progress(shard int, records []api.LogRecord) progress {
@@ -176,7 +180,7 @@ func (s *Service) progress(shard int, records []api.LogRecord) progress {
 
 // gather sees to it that the bytes of the records are here, and marks those whose bytes cannot be had now. Segments
 // are fetched beside each other; a piece is as large as its records, not as its segments, so it needs little memory.
-func (s *Service) gather(ctx context.Context, sh *shard, records []api.LogRecord) (held []bool) {
+func (s *Service) gather(ctx context.Context, sh *shard, records []api.LogRecord) (held []error) {
 	need := make(map[api.SegmentID][]*api.LogRecord)
 	var order []api.SegmentID
 	for i := range records {
@@ -202,30 +206,31 @@ func (s *Service) gather(ctx context.Context, sh *shard, records []api.LogRecord
 	return s.hold(ctx, sh, records, order, failed)
 }
 
+// hold says of each record why its bytes cannot be had; nil if all can.
 func (s *Service) hold(
 	ctx context.Context, sh *shard, records []api.LogRecord, order []api.SegmentID, failed []error,
-) []bool {
-	missing := make(map[api.SegmentID]struct{})
-	first := -1
+) []error {
+	missing := make(map[api.SegmentID]error)
+	var first api.SegmentID
 	for i, err := range failed {
-		if err != nil {
-			missing[order[i]] = struct{}{}
+		if err != nil && len(missing) == 0 {
+			first = order[i]
 		}
-		if err != nil && first < 0 {
-			first = i
+		if err != nil {
+			missing[order[i]] = err
 		}
 	}
-	if first < 0 {
+	if len(missing) == 0 {
 		return nil
 	}
 	if ctx.Err() == nil {
 		// One line for the whole piece: when the object store is away, every segment of it is.
 		s.deps.Logger.Warn("segments cannot be had, their tables wait", "shard", sh.index, "segments", len(missing),
-			"segment", order[first].String(), "error", failed[first])
+			"segment", first.String(), "error", missing[first])
 	}
-	held := make([]bool, len(records))
+	held := make([]error, len(records))
 	for i := range records {
-		if _, held[i] = missing[records[i].Segment]; held[i] {
+		if held[i] = missing[records[i].Segment]; held[i] != nil {
 			s.metrics.held.Inc()
 		}
 	}

@@ -14,6 +14,8 @@ type Applied struct {
 	// Gaps are the tables whose records did not follow from what is here. They are stalled behind their last good
 	// record, so that the log is read again from there.
 	Gaps []*GapError
+	// Failed are the errors of tables whose files could not be written. These tables are stalled, alone.
+	Failed []error
 }
 
 // GapError says that a record was not applied because TxIDs are missing in front of it.
@@ -30,13 +32,13 @@ func (e *GapError) Error() string {
 }
 
 // Apply enters a piece of a shard's log, records with consecutive indexes in log order, into the tables. held, if not
-// nil, marks records whose bytes are not here yet. The piece may begin at any index up to Position+1; what tables
-// already have is skipped.
+// nil, says of each record why its bytes cannot be had now, nil if they are here. The piece may begin at any index up
+// to Position+1; what tables already have is skipped.
 //
-// A table stops at a pending or held record and takes nothing behind it, while all others go on: it is stalled, and
-// goes on when Apply gets the log from that record again. After an error, nothing of the piece counts as applied; it
-// may be given again.
-func (s *Store) Apply(shard int, records []api.LogRecord, held []bool) (Applied, error) {
+// A table stops at a record that is pending or held, or that its file does not take, and takes nothing behind it,
+// while all others go on: it is stalled, and goes on when Apply gets the log from that record again. After an error,
+// which is about the piece and not about a table, nothing of the piece counts as applied; it may be given again.
+func (s *Store) Apply(shard int, records []api.LogRecord, held []error) (Applied, error) {
 	if len(records) == 0 {
 		return Applied{}, nil
 	}
@@ -53,13 +55,15 @@ func (s *Store) Apply(shard int, records []api.LogRecord, held []bool) (Applied,
 			return Applied{}, fmt.Errorf("shard %d: log piece from %d has index %d at place %d",
 				shard, p.from, records[i].Index, i)
 		}
-		if err := p.take(&records[i], held != nil && held[i]); err != nil {
+		var why error
+		if held != nil {
+			why = held[i]
+		}
+		if err := p.take(&records[i], why); err != nil {
 			return Applied{}, err
 		}
 	}
-	if err := p.write(); err != nil {
-		return Applied{}, err
-	}
+	p.write()
 	p.publish()
 	return p.done, nil
 }
@@ -82,6 +86,8 @@ type plan struct {
 	entries []byte
 	marks   []noted
 	blocked uint64 // log index from which the table has to be read again; 0: nowhere
+	why     error  // it is blocked
+	from    uint64 // log index of the first record in entries
 	passed  uint64 // confirmed records that were passed over for the first time
 	applied uint64 // records
 }
@@ -89,6 +95,7 @@ type plan struct {
 // noted is a planned record, as the sparse index and the counts need it.
 type noted struct {
 	before      state
+	index       uint64 // in the log
 	first       uint64
 	size        int64
 	txids, rows uint64
@@ -108,14 +115,14 @@ func (p *piece) plan(table string) (*plan, error) {
 	pl := &plan{t: t, after: t.state}
 	// A table that waits elsewhere in the log takes nothing of this piece.
 	if t.stalledAt != 0 && (t.stalledAt < p.from || t.stalledAt > p.to) {
-		pl.blocked = t.stalledAt
+		pl.blocked, pl.why = t.stalledAt, t.why
 	}
 	p.plans[table] = pl
 	p.order = append(p.order, pl)
 	return pl, nil
 }
 
-func (p *piece) take(r *api.LogRecord, held bool) error {
+func (p *piece) take(r *api.LogRecord, held error) error {
 	pl, err := p.plan(r.Table)
 	if err != nil {
 		return err
@@ -124,12 +131,14 @@ func (p *piece) take(r *api.LogRecord, held bool) error {
 	case r.Last() <= pl.after.applied:
 		return nil
 	case pl.blocked != 0:
-	case r.State == api.Pending || held:
-		pl.blocked = r.Index
+	case r.State == api.Pending:
+		pl.blocked, pl.why = r.Index, errPending
+	case held != nil:
+		pl.blocked, pl.why = r.Index, held
 	case r.First != pl.after.applied+1:
-		pl.blocked = pl.after.index + 1
-		p.done.Gaps = append(p.done.Gaps, &GapError{Table: r.Table, Applied: pl.after.applied,
-			First: r.First, Last: r.Last(), Index: r.Index})
+		gap := &GapError{Table: r.Table, Applied: pl.after.applied, First: r.First, Last: r.Last(), Index: r.Index}
+		pl.blocked, pl.why = pl.after.index+1, gap
+		p.done.Gaps = append(p.done.Gaps, gap)
 	default:
 		p.append(pl, r)
 		return nil
@@ -141,13 +150,16 @@ func (p *piece) take(r *api.LogRecord, held bool) error {
 }
 
 func (p *piece) append(pl *plan, r *api.LogRecord) {
+	if len(pl.entries) == 0 {
+		pl.from = r.Index
+	}
 	before := pl.after
 	digest, start := chain(before.digest, r), len(pl.entries)
 	pl.entries = appendEntry(pl.entries, &entry{
 		shard: p.shard, rows: before.rows + accepted(r), digest: digest, record: *r,
 	})
 	size := int64(len(pl.entries) - start)
-	pl.marks = append(pl.marks, noted{before: before, first: r.First, size: size,
+	pl.marks = append(pl.marks, noted{before: before, index: r.Index, first: r.First, size: size,
 		txids: r.Count(), rows: accepted(r)})
 	pl.after.add(r, digest, size)
 	pl.applied++
@@ -156,38 +168,42 @@ func (p *piece) append(pl *plan, r *api.LogRecord) {
 	p.done.Rows += accepted(r)
 }
 
-// write appends what was planned. Tables that were written before one fails keep what they got: it is skipped when
-// the piece comes again.
-func (p *piece) write() error {
+// write appends what was planned. A table whose file does not take it stands, and no other with it.
+func (p *piece) write() {
 	for _, pl := range p.order {
 		if len(pl.entries) == 0 {
 			continue
 		}
 		err := p.writeTable(pl)
-		corrupt := new(CorruptError)
-		if errors.As(err, &corrupt) {
+		if err == nil {
+			pl.show()
+			continue
+		}
+		at, why := pl.from, err
+		if corrupt := new(CorruptError); errors.As(err, &corrupt) {
 			if err = p.s.repair(p.sh, pl.t); err == nil {
-				p.drop(pl)
-				continue
+				at, why = pl.t.state.index+1, errRereading
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("append to table %s: %w", pl.t.name, err)
+			p.done.Failed = append(p.done.Failed, fmt.Errorf("append to table %s: %w", pl.t.name, err))
 		}
-		pl.show()
+		p.drop(pl, at, why)
 	}
-	return nil
 }
 
-// drop takes back what was planned for a table whose file turned out to be damaged: it is read again from the log.
-func (p *piece) drop(pl *plan) {
+// drop takes back what was planned for a table: it is read again from the log, from index at.
+func (p *piece) drop(pl *plan, at uint64, why error) {
 	for _, n := range pl.marks {
 		p.done.Records--
 		p.done.TxIDs -= n.txids
 		p.done.Rows -= n.rows
+		if n.index > p.sh.position {
+			pl.passed++
+		}
 	}
-	pl.passed, pl.applied, pl.marks = pl.passed+pl.applied, 0, nil
-	pl.blocked = pl.t.state.index + 1
+	pl.applied, pl.marks = 0, nil
+	pl.blocked, pl.why = at, why
 }
 
 func (p *piece) writeTable(pl *plan) error {
@@ -259,8 +275,8 @@ func (p *piece) publish() {
 	for _, pl := range p.order {
 		t := pl.t
 		t.behind = t.behind + pl.passed - min(t.behind, pl.applied)
-		if pl.blocked != 0 && pl.blocked != t.stalledAt {
-			p.stall(t, pl.blocked)
+		if pl.blocked != 0 {
+			p.stall(t, pl.blocked, pl.why)
 		}
 	}
 	p.sh.position = position
@@ -268,15 +284,15 @@ func (p *piece) publish() {
 
 // settle lets a stalled table go on at log index at; it is stalled no longer if that is past the position.
 func (p *piece) settle(t *tab, at, position uint64) {
-	t.stalledAt = at
+	t.stalledAt, t.why = at, errRereading
 	if at > position {
-		t.stalledAt, t.behind = 0, 0
+		t.stalledAt, t.behind, t.why = 0, 0, nil
 		delete(p.sh.stalled, t)
 	}
 }
 
-func (p *piece) stall(t *tab, at uint64) {
+func (p *piece) stall(t *tab, at uint64, why error) {
 	p.s.adopt(t) // its very first record may be the one it waits for: then it has no file yet
-	t.stalledAt = at
+	t.stalledAt, t.why = at, why
 	p.sh.stalled[t] = struct{}{}
 }

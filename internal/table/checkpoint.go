@@ -54,12 +54,13 @@ func parseCheckpoint(path string, b []byte) (c checkpoint, err error) {
 	if len(b) < 24 || string(b[:8]) != checkpointMagic {
 		return c, damaged
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v > checkpointVersion {
-		return c, &NewerFormatError{Path: path, Version: v}
-	}
 	end := len(b) - 4
 	if crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(b[end:]) {
 		return c, damaged
+	}
+	// After the checksum, which every version has at its end: a flipped bit never passes for a newer version.
+	if v := binary.LittleEndian.Uint32(b[8:]); v > checkpointVersion {
+		return c, &NewerFormatError{Path: path, Version: v}
 	}
 	d := fields{b: b[12:end]}
 	for n := d.uint32(); n > 0 && !d.short; n-- {

@@ -67,9 +67,6 @@ func parseFileHeader(path string, b []byte) (table string, size int, err error) 
 	if len(b) < headerMin || string(b[:8]) != fileMagic {
 		return damaged("no table file's header")
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v > fileVersion {
-		return "", 0, &NewerFormatError{Path: path, Version: v}
-	}
 	n := binary.LittleEndian.Uint32(b[12:])
 	if n > api.NameBytesMax || len(b) < headerMin+int(n) {
 		return damaged("header is cut short")
@@ -77,6 +74,10 @@ func parseFileHeader(path string, b []byte) (table string, size int, err error) 
 	size = headerMin + int(n)
 	if crc32.Checksum(b[:size-4], castagnoli) != binary.LittleEndian.Uint32(b[size-4:]) {
 		return damaged("checksum of the header differs")
+	}
+	// After the checksum, so that a flipped bit never passes for a newer version: the header keeps its layout.
+	if v := binary.LittleEndian.Uint32(b[8:]); v > fileVersion {
+		return "", 0, &NewerFormatError{Path: path, Version: v}
 	}
 	return string(b[16 : size-4]), size, nil
 }

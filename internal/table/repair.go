@@ -26,10 +26,13 @@ func (s *Store) repair(sh *shardState, t *tab) error {
 	}
 	fresh := &tab{name: t.name, folder: t.folder}
 	cut, err := fresh.load(s.cfg.FS)
+	if err == nil && fresh.name != t.name {
+		err = &CorruptError{Path: t.path(), Reason: "it is the file of table " + fresh.name}
+	}
 	corrupt := new(CorruptError)
 	if errors.As(err, &corrupt) || errors.Is(err, fs.ErrNotExist) {
 		// Nothing of it is left. The next record that comes makes the file anew.
-		cut, fresh.state, err = err, state{}, nil
+		cut, fresh.state, fresh.marks, err = err, state{}, nil, nil
 	}
 	if err != nil {
 		return fmt.Errorf("repair table %s: %w", t.name, err)
@@ -55,7 +58,7 @@ func (s *Store) rewind(sh *shardState, t *tab) {
 		at = min(at, t.stalledAt)
 	}
 	if at <= sh.position {
-		t.stalledAt = at
+		t.stalledAt, t.why = at, errRereading
 		sh.stalled[t] = struct{}{}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"syscall"
 )
 
 // scanBytes is how much of a record file is read at once.
@@ -60,8 +61,11 @@ func (s *scanner) next() (entry, error) {
 
 func (s *scanner) read(b []byte) error {
 	_, err := io.ReadFull(s.r, b)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return s.corrupt("entry is cut short")
+	case errors.Is(err, syscall.EIO): // a sector that the disk has given up
+		return s.corrupt(err.Error())
 	}
 	return err
 }

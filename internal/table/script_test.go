@@ -1,6 +1,7 @@
 package table
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -58,11 +59,11 @@ func (w *world) apply(t *testing.T, d *datadriven.TestData) string {
 	var from, to int
 	d.ScanArgs(t, "from", &from)
 	d.ScanArgs(t, "to", &to)
-	held := make([]bool, to-from+1)
+	held := make([]error, to-from+1)
 	if d.HasArg("held") {
 		var at int
 		d.ScanArgs(t, "held", &at)
-		held[at-from] = true
+		held[at-from] = errors.New("not here")
 	}
 	done, err := w.s.Apply(0, w.log[from-1:to], held)
 	if err != nil {

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -312,20 +313,29 @@ func TestAppendAfterAFullDisk(t *testing.T) {
 	if _, err := s.Apply(0, log[:50], nil); err != nil {
 		t.Fatal(err)
 	}
-	full := 0
+	full := true
 	mem.Hook(func(op disk.Op) error {
-		if op.Kind == disk.OpWrite && full < 3 {
-			full++
+		if op.Kind == disk.OpWrite && full {
 			return syscall.ENOSPC
 		}
 		return nil
 	})
 	for range 3 {
-		if _, err := s.Apply(0, log[50:], nil); err == nil {
-			t.Fatal("a full disk was not noticed")
+		done, err := s.Apply(0, log[50:], nil)
+		if err != nil || len(done.Failed) != 2 || !errors.Is(done.Failed[0], syscall.ENOSPC) {
+			t.Fatalf("a full disk: %v, %v", done.Failed, err)
+		}
+		if all := s.Standing(); len(all) != 2 || !errors.Is(all[0].Why, syscall.ENOSPC) || s.Behind(0) != 50 {
+			t.Fatalf("standing: %+v, %d records behind", all, s.Behind(0))
 		}
 	}
-	mustFollow(t, s, log, 1)
+	full = false
+	if _, err := s.Apply(0, log[50:], nil); err != nil {
+		t.Fatal(err)
+	}
+	if all := s.Standing(); len(all) != 0 || s.Behind(0) != 0 {
+		t.Fatalf("standing: %+v, %d records behind", all, s.Behind(0))
+	}
 	reference := open(t, disk.NewMemory())
 	mustFollow(t, reference, log, 2)
 	if got, want := describe(s), describe(reference); got != want {

@@ -74,11 +74,21 @@ func (s *Store) syncTables(dirty []unsynced) error {
 	return g.Wait()
 }
 
+// syncTable syncs one table's file. One that cannot even be opened is no failed sync: the table is found damaged when
+// it is next written, read or checked, and what it may lose in a crash is missed by the checkpoint's log index of it.
 func (s *Store) syncTable(d unsynced) error {
-	if err := s.files.with(d.t.path(), disk.File.Sync); err != nil {
+	opened := false
+	err := s.files.with(d.t.path(), func(f disk.File) error {
+		opened = true
+		return f.Sync()
+	})
+	switch {
+	case err != nil && !opened:
+		s.cfg.Logger.Warn("table file cannot be opened to sync it", "table", d.t.name, "error", err)
+		return nil
+	case err != nil:
 		return fmt.Errorf("sync table %s: %w", d.t.name, err)
-	}
-	if !d.fresh {
+	case !d.fresh:
 		return nil
 	}
 	return s.cfg.FS.SyncDir(d.t.folder)

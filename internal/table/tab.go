@@ -52,6 +52,7 @@ type tab struct {
 
 	// Guarded by the shard's lock.
 	stalledAt uint64 // log index from which the table has to be read again; 0: it follows the log
+	why       error  // it is stalled
 	behind    uint64 // confirmed records that were passed over since then
 	dirty     bool   // has bytes that are not synced
 	fresh     bool   // its folder is not synced
@@ -189,7 +190,8 @@ func (t *tab) create(fsys disk.FS) error {
 }
 
 // loadAll reads every table below root. A file whose header never reached the disk is removed: nothing in it was
-// ever synced, or the checkpoint tells that something is missing.
+// ever synced, or the checkpoint tells that something is missing. A table that cannot be read or repaired is left out,
+// as if nothing of it were there: it stands as soon as a record of it comes, and no other table with it.
 func loadAll(fsys disk.FS, root string, warn func(msg string, args ...any)) ([]*tab, error) {
 	dir := tablesDir(root)
 	folders, err := fsys.ReadDir(dir)
@@ -200,18 +202,24 @@ func loadAll(fsys disk.FS, root string, warn func(msg string, args ...any)) ([]*
 	for _, folder := range folders {
 		t := &tab{folder: filepath.Join(dir, folder.Name())}
 		cut, err := t.load(fsys)
-		corrupt := new(CorruptError)
+		corrupt, newer := new(CorruptError), new(NewerFormatError)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue // the crash came between folder and file
 		case errors.As(err, &corrupt):
 			warn("table file without a header removed", "path", t.path(), "error", err)
 			if err := fsys.Remove(t.path()); err != nil {
-				return nil, err
+				warn("table file not removed", "path", t.path(), "error", err)
 			}
 			continue
-		case err != nil:
+		case errors.As(err, &newer):
 			return nil, fmt.Errorf("open table in %s: %w", t.folder, err)
+		case err != nil:
+			warn("table cannot be read, its log is read again", "path", t.path(), "error", err)
+			continue
+		case folderName(t.name) != folder.Name():
+			warn("table file in another table's folder left alone", "path", t.path(), "table", t.name)
+			continue
 		}
 		if cut != nil {
 			warn("end of a table file cut off", "table", t.name, "txid", t.state.applied, "error", cut)
