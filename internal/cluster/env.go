@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/objstore"
 )
 
 // Env is what a process gives to the services in it.
@@ -27,6 +29,10 @@ type Env struct {
 	Subjects api.Subjects
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
+	// FS is the nodes' disk; nil is disk.OS.
+	FS disk.FS
+	// Objects is put between a node and its object store; nil is nothing.
+	Objects func(objstore.Store) objstore.Store
 }
 
 // NewRegistry returns a registry with the Go runtime's and the process's metrics in it.

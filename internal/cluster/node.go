@@ -59,7 +59,10 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 		return err
 	}
 	env.Logger = env.Logger.With("node", cfg.ID)
-	folder, err := member.OpenFolder(disk.OS, cfg.DataDir)
+	if env.FS == nil {
+		env.FS = disk.OS
+	}
+	folder, err := member.OpenFolder(env.FS, cfg.DataDir)
 	if err != nil {
 		return err
 	}
@@ -113,6 +116,9 @@ func (n *node) start(ctx context.Context, l net.Listener, mark string) (err erro
 	if err != nil {
 		return err
 	}
+	if n.env.Objects != nil {
+		objects = n.env.Objects(objects)
+	}
 	if n.objects, err = objstore.Instrument(objects, n.env.registerer(n.cfg.ID)); err != nil {
 		return err
 	}
@@ -152,7 +158,7 @@ func (n *node) startReplicator(ctx context.Context, l net.Listener) (err error) 
 	n.replicator, err = replicator.New(replicator.Config{
 		ID: n.cfg.ID, DataDir: n.cfg.DataDir, SegmentsDir: n.segments(),
 	}, replicator.Deps{
-		Conn: n.nc, Subjects: n.env.Subjects, FS: disk.OS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
+		Conn: n.nc, Subjects: n.env.Subjects, FS: n.env.FS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
 		Shards: topology.Shards, Logger: n.log, Registerer: n.env.registerer(n.cfg.ID),
 		Topology: n.seq.Topology,
 	})
@@ -200,7 +206,7 @@ func (n *node) startInfo(ctx context.Context) error {
 func (n *node) settle(ctx context.Context) error {
 	report, err := primary.Settle(ctx, primary.SettleConfig{
 		ID: n.cfg.ID, Epoch: n.member.Epoch(), SegmentsDir: n.segments(),
-	}, primary.SettleDeps{FS: disk.OS, Objects: n.objects, Registry: n.seq, Logger: n.log})
+	}, primary.SettleDeps{FS: n.env.FS, Objects: n.objects, Registry: n.seq, Logger: n.log})
 	if err != nil {
 		return fmt.Errorf("settle old segments: %w", err)
 	}
@@ -213,7 +219,7 @@ func (n *node) startPrimary(ctx context.Context) error {
 	p, err := primary.New(primary.Config{
 		ID: n.cfg.ID, Epoch: n.member.Epoch(), SegmentsDir: n.segments(), SealInterval: n.cfg.SealInterval,
 	}, primary.Deps{
-		Conn: n.nc, Subjects: n.env.Subjects, FS: disk.OS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
+		Conn: n.nc, Subjects: n.env.Subjects, FS: n.env.FS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
 		Shards: topology.Shards, Logger: n.log, Registerer: n.env.registerer(n.cfg.ID),
 	})
 	if err != nil {
