@@ -18,7 +18,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			w := newWorld(b, 1)
-			store, err := objstore.Open(context.Background(), "dir:"+b.TempDir())
+			store, err := objstore.Open(context.Background(), "dir:"+b.TempDir(), objstore.S3Config{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -90,7 +90,7 @@ func (s *shelf) Get(ctx context.Context, key string) (io.ReadCloser, int64, erro
 
 func newWorld(t testing.TB, shards int) *world {
 	t.Helper()
-	objects, err := objstore.Open(context.Background(), "mem:")
+	objects, err := objstore.Open(context.Background(), "mem:", objstore.S3Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

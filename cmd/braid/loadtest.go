@@ -19,6 +19,7 @@ type loadtestCmd struct {
 	Data      string        `help:"Folder of the embedded cluster. Default: a temporary one, removed afterwards." type:"path"`
 	Primaries int           `help:"Primaries of the embedded cluster." default:"2"`
 	Replicas  int           `help:"Replicas of the embedded cluster." default:"1"`
+	Objects   string        `help:"The embedded cluster's object store: dir:PATH or s3:BUCKET[/PREFIX]. Without --data, each run gets a new folder in it, which stays. Default: in the data folder." placeholder:"STORE"`
 	TCP       bool          `help:"Reach the embedded NATS server over TCP instead of in-process." name:"tcp"`
 	GatewayAt string        `name:"http" help:"The gateway's HTTP URL, for --via http." default:"http://127.0.0.1:9000" placeholder:"URL"`
 	Workload  string        `help:"cpu-only, small (one row a write), conflict (writers race with expected TxIDs) or file:PATH (line protocol, gz or plain)." default:"cpu-only"`
@@ -36,6 +37,8 @@ type loadtestCmd struct {
 	Baseline  bool          `help:"With small: measure bare NATS request-reply in the same run."`
 	Verify    bool          `help:"Prove that every acknowledged write is on every node exactly once."`
 	JSON      string        `name:"json" help:"Write the report to FILE as JSON." placeholder:"FILE"`
+	s3Flags
+	sealFlags
 }
 
 // Run loads a cluster and prints what came of it; its status is 1 if the verification fails.
@@ -59,8 +62,11 @@ func (c *loadtestCmd) Run(p *process) error {
 
 // startCluster runs a cluster until the harness closes it.
 func (c *loadtestCmd) startCluster(ctx context.Context, p *process) (loadtest.Cluster, error) {
-	dir, remove := c.Data, func() error { return nil }
+	dir, objects, remove := c.Data, c.Objects, func() error { return nil }
 	if dir == "" {
+		if objects != "" { // a new cluster's segments have the names of an older one's
+			objects += "/loadtest-" + time.Now().UTC().Format("20060102T150405.000")
+		}
 		temp, err := os.MkdirTemp("", "braid-loadtest-")
 		if err != nil {
 			return loadtest.Cluster{}, err
@@ -75,6 +81,7 @@ func (c *loadtestCmd) startCluster(ctx context.Context, p *process) (loadtest.Cl
 		ended <- cluster.Run(ctx, cluster.Config{
 			DataDir: dir, NATS: "127.0.0.1:0", HTTP: "127.0.0.1:0", Namespace: c.Namespace,
 			Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: 1, TCP: c.TCP,
+			Objects: objects, S3: c.config(), SealInterval: c.SealInterval,
 		}, p.log, func(up cluster.Up) { ready <- up })
 	}()
 	select {

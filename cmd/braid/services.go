@@ -10,6 +10,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/cluster"
+	"github.com/seed-551dd829/braid/internal/objstore"
 )
 
 // natsFlags say how to reach NATS. Every command that joins a cluster has them.
@@ -98,14 +99,30 @@ func (c *gatewayCmd) Run(p *process) error {
 	}, env, c.tell(p))
 }
 
+// s3Flags say where --objects s3:BUCKET is. Credentials come the AWS way.
+type s3Flags struct {
+	S3Endpoint  string `name:"s3-endpoint" help:"URL of the S3 server. Default: Amazon's. Credentials come the AWS way: AWS_ACCESS_KEY_ID …, AWS_PROFILE, the machine's role." placeholder:"URL"`
+	S3Region    string `name:"s3-region" help:"The bucket's region. Default: AWS_REGION or the profile's." placeholder:"REGION"`
+	S3PathStyle bool   `name:"s3-path-style" help:"Name the bucket in the path, not in the host name; most servers other than Amazon's want it."`
+}
+
+func (f s3Flags) config() objstore.S3Config {
+	return objstore.S3Config{Endpoint: f.S3Endpoint, Region: f.S3Region, PathStyle: f.S3PathStyle}
+}
+
+type sealFlags struct {
+	SealInterval time.Duration `help:"Least time between two segments of a primary. Default: 10ms; 100ms on s3, where each costs a PUT."`
+}
+
 // nodeFlags are what a primary and a replica have in common.
 type nodeFlags struct {
 	natsFlags
 	monitorFlag
 	readyFlag
-	ID           string `help:"The node's id; it keeps it for life." required:""`
-	Data         string `help:"The node's own folder." required:"" type:"path"`
-	Objects      string `help:"The object store, dir:PATH." required:"" placeholder:"STORE"`
+	ID      string `help:"The node's id; it keeps it for life." required:""`
+	Data    string `help:"The node's own folder." required:"" type:"path"`
+	Objects string `help:"The object store: dir:PATH or s3:BUCKET[/PREFIX]." required:"" placeholder:"STORE"`
+	s3Flags
 	HTTP         string `name:"http" help:"Address where it serves reads; port 0 picks a free one." default:"127.0.0.1:0"`
 	Advertise    string `help:"host:port under which others reach --http. Default: where it listens." placeholder:"ADDRESS"`
 	ReinstateLag uint64 `help:"Lag, in log records, below which a starting node counts as caught up." default:"1000"`
@@ -117,13 +134,13 @@ func (f *nodeFlags) run(p *process, cfg cluster.NodeConfig) error {
 		return err
 	}
 	cfg.ID, cfg.DataDir, cfg.Objects, cfg.HTTP, cfg.Advertise = f.ID, f.Data, f.Objects, f.HTTP, f.Advertise
-	cfg.CaughtUpLag = f.ReinstateLag
+	cfg.S3, cfg.CaughtUpLag = f.config(), f.ReinstateLag
 	return cluster.RunNode(p.ctx, cfg, env, f.tell(p))
 }
 
 type primaryCmd struct {
 	nodeFlags
-	SealInterval time.Duration `help:"Least time between two segments." default:"10ms"`
+	sealFlags
 }
 
 // Run runs a primary until a signal ends it.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/cluster"
@@ -19,10 +18,11 @@ type upCmd struct {
 	Replicas   int    `help:"Number of replicas, r1, r2, …" default:"1"`
 	Sequencers int    `help:"Number of sequencer instances on the one store." default:"1"`
 	Store      string `help:"The sequencer's store, embedded:DIR. Default: embedded:DATA/sequencer." placeholder:"STORE"`
-	Objects    string `help:"The object store, dir:PATH. Default: dir:DATA/objects." placeholder:"STORE"`
+	Objects    string `help:"The object store: dir:PATH or s3:BUCKET[/PREFIX]. Default: dir:DATA/objects." placeholder:"STORE"`
 	JSON       bool   `help:"Print the ready line as JSON." name:"json"`
+	s3Flags
 	durabilityFlags
-	SealInterval time.Duration `help:"Least time between two segments of a primary." default:"10ms"`
+	sealFlags
 }
 
 // durabilityFlags are the same for everything that takes writes.
@@ -43,7 +43,7 @@ func (c *upCmd) Run(p *process) error {
 	cfg := cluster.Config{
 		DataDir: c.Data, NATS: c.NATS, HTTP: c.HTTP, Namespace: c.Namespace,
 		Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: c.Sequencers,
-		Store: c.Store, Objects: c.Objects, Durability: c.level(), SealInterval: c.SealInterval,
+		Store: c.Store, Objects: c.Objects, S3: c.config(), Durability: c.level(), SealInterval: c.SealInterval,
 	}
 	return cluster.Run(p.ctx, cfg, p.log, func(up cluster.Up) { c.tell(p, up) })
 }

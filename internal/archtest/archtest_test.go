@@ -124,7 +124,7 @@ func TestImports(t *testing.T) {
 var vendors = []struct{ prefix, only, reason string }{
 	{"github.com/apache/arrow-go", "internal/columnar", "Arrow is known to columnar alone"},
 	{"github.com/apple/foundationdb", "sequencer/kv/fdb", "only this package may need cgo"},
-	{"github.com/aws/aws-sdk-go-v2", "internal/objstore", "S3 is known to objstore alone"},
+	{"github.com/aws", "internal/objstore", "S3 is known to objstore alone"},
 	{"go.etcd.io/bbolt", "sequencer/kv/bbolt", "bbolt is one of the stores behind kv"},
 	{"github.com/nats-io/nats-server", "internal/cluster", "an embedded server is part of a whole cluster"},
 	{"github.com/alecthomas/kong", "cmd/braid", "the command line is the command's"},

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,11 +30,12 @@ type NodeConfig struct {
 	Role    api.Role
 	DataDir string // the node's own folder; one process at a time
 	Objects string // object store, as objstore.Open reads it
+	S3      objstore.S3Config
 	HTTP    string // where to serve reads; port 0 picks a free one
 	// Advertise is the host:port under which others reach HTTP; "" is the address that it listens on.
 	Advertise string
 	// SealInterval is the least time between two segments of a primary. Shorter is lower latency and more, smaller
-	// objects; 0 is what suits the object store.
+	// objects; 0 is what suits the object store: 100 ms on S3, where each PUT costs money, else 10 ms.
 	SealInterval time.Duration
 	// CaughtUpLag is the lag below which a starting node goes live, in log records.
 	CaughtUpLag uint64
@@ -40,6 +43,9 @@ type NodeConfig struct {
 
 // catalogTables is how many tables' schemas a process remembers.
 const catalogTables = 4096
+
+// sealIntervalS3 is NodeConfig.SealInterval on S3.
+const sealIntervalS3 = 100 * time.Millisecond
 
 // leaveTimeout bounds what a node that leaves waits for the sequencer: it goes even if nobody hears it.
 const leaveTimeout = 3 * time.Second
@@ -82,6 +88,9 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 		return err
 	}
 	defer l.Close() // a second time where it was served; harmless
+	if cfg.SealInterval == 0 && strings.HasPrefix(cfg.Objects, "s3:") {
+		cfg.SealInterval = sealIntervalS3
+	}
 	n := &node{cfg: cfg, env: env, nc: nc, beats: beats, stack: newStack(), log: env.Logger}
 	if n.cfg.Advertise == "" {
 		n.cfg.Advertise = l.Addr().String()
@@ -91,7 +100,11 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 		ready(Ready{Service: string(cfg.Role), ID: cfg.ID, HTTP: n.cfg.Advertise, Epoch: n.member.Epoch()})
 		err = n.stack.wait(ctx)
 	}
-	return errors.Join(err, n.leave())
+	err = errors.Join(err, n.leave())
+	if c, ok := n.objects.(io.Closer); ok {
+		err = errors.Join(err, c.Close())
+	}
+	return err
 }
 
 // node is what RunNode has built so far.
@@ -112,7 +125,7 @@ type node struct {
 func (n *node) start(ctx context.Context, l net.Listener, mark string) (err error) {
 	n.seq = bus.NewSequencer(n.nc, n.env.Subjects)
 	n.catalog = catalog.New(n.seq.Schema, catalogTables)
-	objects, err := objstore.Open(ctx, n.cfg.Objects)
+	objects, err := objstore.Open(ctx, n.cfg.Objects, n.cfg.S3)
 	if err != nil {
 		return err
 	}

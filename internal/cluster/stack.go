@@ -21,6 +21,7 @@ type part struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error // set before done is closed
+	told   bool  // failure has returned err
 }
 
 func newStack() *stack { return &stack{ended: make(chan *part, partsMax)} }
@@ -70,6 +71,7 @@ func (s *stack) wait(ctx context.Context) error {
 
 func (p *part) failure() error {
 	<-p.done
+	p.told = true
 	if p.err == nil {
 		return fmt.Errorf("%s ended by itself", p.name)
 	}
@@ -86,7 +88,7 @@ func (s *stack) stopPart(name string) error {
 	return nil
 }
 
-// stop ends every part, the one that was started last first.
+// stop ends every part, the one that was started last first. It returns errors that nobody has heard of.
 func (s *stack) stop() error {
 	var errs []error
 	for i := len(s.parts) - 1; i >= 0; i-- {
@@ -98,7 +100,7 @@ func (s *stack) stop() error {
 func (p *part) stop() error {
 	p.cancel()
 	<-p.done
-	if p.err != nil && !errors.Is(p.err, context.Canceled) {
+	if p.err != nil && !p.told && !errors.Is(p.err, context.Canceled) {
 		return fmt.Errorf("%s: %w", p.name, p.err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/objstore"
 )
 
 // Config says what a whole cluster in one process consists of.
@@ -29,6 +30,7 @@ type Config struct {
 	Sequencers int
 	Store      string // "": embedded:DATA/sequencer
 	Objects    string // "": dir:DATA/objects
+	S3         objstore.S3Config
 	Durability api.Durability
 	// SealInterval and MergeInterval are as in NodeConfig and GatewayConfig; 0 is the default.
 	SealInterval, MergeInterval time.Duration
@@ -157,7 +159,7 @@ func (u *up) startNodes(ctx context.Context) error {
 			err := u.service(ctx, id, func(ctx context.Context, ready func(Ready)) error {
 				return RunNode(ctx, NodeConfig{
 					ID: id, Role: role, DataDir: filepath.Join(u.cfg.DataDir, "nodes", id),
-					Objects: u.cfg.Objects, HTTP: "127.0.0.1:0", SealInterval: u.cfg.SealInterval,
+					Objects: u.cfg.Objects, S3: u.cfg.S3, HTTP: "127.0.0.1:0", SealInterval: u.cfg.SealInterval,
 				}, u.env, ready)
 			})
 			if err != nil {

@@ -128,3 +128,11 @@ func (i instrumented) List(ctx context.Context, prefix string) iter.Seq2[Info, e
 		i.done("list", begin, last)
 	}
 }
+
+// Close closes the store if it holds anything.
+func (i instrumented) Close() error {
+	if c, ok := i.next.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}

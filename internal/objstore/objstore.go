@@ -1,8 +1,8 @@
 // Package objstore keeps immutable objects under keys: segments, whole or not at all. An object is
 // put once and never changed, so that everybody who reads a key reads the same bytes.
 //
-// `dir:PATH` is a directory, for one machine or a shared file system; `mem:` is for tests; S3 comes
-// as one more implementation of Store. All of them run the suite in objstoretest. The package does
+// `dir:PATH` is a directory, for one machine or a shared file system; `s3:BUCKET` is a bucket behind
+// any S3 API; `mem:` is for tests. All of them run the suite in objstoretest. The package does
 // not delete: trimming is the business of whoever knows what is unreferenced, and is not built yet.
 package objstore
 
@@ -162,19 +162,19 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// Open opens the store that spec names: `dir:PATH` or `mem:` (empty, and gone with the process).
-func Open(ctx context.Context, spec string) (Store, error) {
+// Open opens the store that spec names: `dir:PATH`, `s3:BUCKET`, `s3:BUCKET/PREFIX`, or `mem:`
+// (empty, and gone with the process). A store that is an io.Closer holds connections.
+func Open(ctx context.Context, spec string, s S3Config) (Store, error) {
 	kind, rest, ok := strings.Cut(spec, ":")
 	switch {
 	case ok && kind == "dir" && rest != "":
 		return OpenDir(ctx, disk.OS, rest)
 	case ok && kind == "mem" && rest == "":
 		return NewMemory(), nil
-	case ok && kind == "s3":
-		return nil, fmt.Errorf("object store %q: s3: is not built into this version yet; "+
-			"use dir:PATH", spec)
+	case ok && kind == "s3" && rest != "":
+		return OpenS3(ctx, rest, s)
 	}
-	return nil, fmt.Errorf("object store %q is not understood: use dir:PATH, or mem: in tests", spec)
+	return nil, fmt.Errorf("object store %q is not understood: use dir:PATH or s3:BUCKET, or mem: in tests", spec)
 }
 
 // Sized makes r deliver exactly size bytes: if it ends before, the reader's error is

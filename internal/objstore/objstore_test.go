@@ -15,7 +15,7 @@ func TestMemory(t *testing.T) {
 
 func TestDir(t *testing.T) {
 	objstoretest.Run(t, func(t *testing.T) objstore.Store {
-		s, err := objstore.Open(t.Context(), "dir:"+t.TempDir()+"/new/objects")
+		s, err := objstore.Open(t.Context(), "dir:"+t.TempDir()+"/new/objects", objstore.S3Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,13 +35,13 @@ func TestDirOnMemoryDisk(t *testing.T) {
 
 func TestOpenSaysWhatIsWrongWithASpec(t *testing.T) {
 	for spec, want := range map[string]string{
-		"s3:bucket": "not built into this version yet", "dir:": "use dir:PATH", "": "use dir:PATH",
+		"s3:": "use dir:PATH or s3:BUCKET", "dir:": "use dir:PATH", "": "use dir:PATH",
 		"/data": "use dir:PATH", "mem:x": "use dir:PATH"} {
-		if _, err := objstore.Open(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := objstore.Open(t.Context(), spec, objstore.S3Config{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("open %q: %v, want %q", spec, err, want)
 		}
 	}
-	if _, err := objstore.Open(t.Context(), "mem:"); err != nil {
+	if _, err := objstore.Open(t.Context(), "mem:", objstore.S3Config{}); err != nil {
 		t.Error(err)
 	}
 }
