@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/natstest"
 )
 
 func TestNumbersRiseAndSettle(t *testing.T) {
@@ -76,7 +77,7 @@ func TestI7_GateBoundsUnansweredBytes(t *testing.T) {
 	}
 	entered := make(chan error)
 	go func() { entered <- g.enter(ctx, 11) }()
-	eventually(t, "waits", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.waiting.Len() == 1 })
+	natstest.Eventually(t, "waits", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.waiting.Len() == 1 })
 	g.leave(api.UnansweredBytesMax - 10)
 	if err := <-entered; err != nil {
 		t.Fatal(err)
@@ -84,7 +85,7 @@ func TestI7_GateBoundsUnansweredBytes(t *testing.T) {
 	// Less free than one write takes: what is there goes on, one at a time.
 	g.share(0)
 	go func() { entered <- g.enter(ctx, 5) }()
-	eventually(t, "waits", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.waiting.Len() == 1 })
+	natstest.Eventually(t, "waits", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.waiting.Len() == 1 })
 	g.leave(11)
 	if err := <-entered; err != nil {
 		t.Fatal(err)

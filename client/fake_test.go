@@ -7,13 +7,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/natstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,24 +35,9 @@ type cluster struct {
 
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, MaxPayload: api.NATSMaxPayload, NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	nc, err := bus.Connect(bus.Options{InProcess: s, Name: "fakes", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	c := &cluster{t: t, server: s}
-	c.service, err = bus.NewService(nc, bus.ServiceOptions{
+	c := &cluster{t: t, server: natstest.Server(t)}
+	var err error
+	c.service, err = bus.NewService(natstest.Connect(t, c.server), bus.ServiceOptions{
 		Name: "fakes", Version: "0.1.0", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -135,16 +120,5 @@ func (c *cluster) accept(r bus.Incoming, table string, txid uint64) {
 	hdr := map[string][]string{api.HeaderTxID: {strconv.FormatUint(txid, 10)}}
 	if err := r.ReplyJSON(api.WriteAnswer{Results: []api.WriteResult{{Table: table, TxID: txid, Rows: 1}}}, hdr); err != nil {
 		c.t.Error(err)
-	}
-}
-
-// eventually polls until ok, for at most 10 seconds.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
-		if time.Now().After(end) {
-			t.Fatalf("not in time: %s", what)
-		}
-		<-time.After(time.Millisecond)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/natstest"
 )
 
 var row = LineProtocol([]byte("cpu,host=a usage=1i 1"))
@@ -68,7 +69,7 @@ func TestWriteFindsGatewaysThatComeLater(t *testing.T) {
 		_, err := client.Table("cpu").Write(context.Background(), row)
 		done <- err
 	}()
-	eventually(t, "registered", func() bool { return c.registrations() == 1 })
+	natstest.Eventually(t, "registered", func() bool { return c.registrations() == 1 })
 	c.handle("ingest.cpu", func(r bus.Incoming) { c.accept(r, "cpu", 1) })
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -211,7 +212,7 @@ func TestRenewalGoesOnUntilTheProducerIsForgotten(t *testing.T) {
 	p := &producer{id: "c-1", epoch: 1}
 	done := make(chan struct{})
 	go func() { client.renew(p, time.Millisecond); close(done) }()
-	eventually(t, "three renewals", func() bool {
+	natstest.Eventually(t, "three renewals", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.renewals >= 3

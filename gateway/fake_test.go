@@ -23,6 +23,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/catalog"
 	"github.com/seed-551dd829/braid/internal/columnar"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/internal/segment"
 )
 
@@ -63,23 +64,6 @@ type fakeTable struct {
 	writes  []string // NDJSON rows, by TxID - 1
 }
 
-func natsServer(t testing.TB) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, MaxPayload: api.NATSMaxPayload, MaxPending: api.NATSMaxPending,
-		NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	return s
-}
-
 var quiet = slog.New(slog.DiscardHandler)
 
 func (c *cluster) connect(name string) *nats.Conn {
@@ -95,7 +79,7 @@ func (c *cluster) connect(name string) *nats.Conn {
 func newCluster(t testing.TB, primaries ...string) *cluster {
 	t.Helper()
 	c := &cluster{
-		t: t, server: natsServer(t), stop: make(chan struct{}), subjects: api.Subjects{Namespace: "test"},
+		t: t, server: natstest.Server(t), stop: make(chan struct{}), subjects: api.Subjects{Namespace: "test"},
 		topology: api.Topology{Version: 1, Shards: 1}, beats: map[string]api.Heartbeat{},
 		behaviours: map[string]behaviour{}, services: map[string]*bus.Service{}, tables: map[string]*fakeTable{},
 		producers: map[string]uint64{}, answers: map[string]api.GroupAnswer{}, outcomes: map[string]api.Outcome{},
@@ -399,23 +383,8 @@ func (c *cluster) start(cfg gateway.Config) *running {
 		}
 	})
 	c.t.Cleanup(r.stopRun)
-	eventually(c.t, "the gateway is ready", g.Ready)
+	natstest.Eventually(c.t, "the gateway is ready", g.Ready)
 	return r
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	poll := time.NewTicker(2 * time.Millisecond)
-	defer poll.Stop()
-	for !ok() {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }
 
 // request sends a write; subject without the namespace.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-551dd829/braid/gateway"
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/internal/segment"
 )
 
@@ -204,7 +205,7 @@ func TestNoPrimary(t *testing.T) {
 	c := newCluster(t, "p1")
 	r := c.start(gateway.Config{NoPrimaryWait: 50 * time.Millisecond})
 	c.silence("p1")
-	eventually(t, "the gateway misses p1", func() bool { return !r.gateway.Ready() })
+	natstest.Eventually(t, "the gateway misses p1", func() bool { return !r.gateway.Ready() })
 	if e := r.refused("ingest.cpu", nil, row); e.Name != api.Unavailable {
 		t.Fatalf("told %v", e)
 	}
@@ -232,7 +233,7 @@ func TestDrain(t *testing.T) {
 	<-arrived
 	stopped := make(chan struct{})
 	go func() { r.stopRun(); close(stopped) }()
-	eventually(t, "nobody listens", func() bool {
+	natstest.Eventually(t, "nobody listens", func() bool {
 		_, err := r.client.Request("test.ingest.cpu", []byte(row), time.Second)
 		return err == nats.ErrNoResponders
 	})

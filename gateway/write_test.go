@@ -15,6 +15,7 @@ import (
 	"github.com/seed-551dd829/braid/gateway"
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/internal/segment"
 )
 
@@ -197,8 +198,8 @@ func TestI7_HeldRequestsAreBounded(t *testing.T) {
 		all.Go(func() { r.accepted("ingest.cpu", nil, row) })
 	}
 	<-arrived // the others wait behind it, since the fake answers one after the other
-	eventually(t, "three are held", func() bool { return r.gauge("braid_gateway_held_requests") == 3 })
-	eventually(t, "a request is refused", func() bool {
+	natstest.Eventually(t, "three are held", func() bool { return r.gauge("braid_gateway_held_requests") == 3 })
+	natstest.Eventually(t, "a request is refused", func() bool {
 		msg, err := r.client.Request("test.ingest.cpu", []byte(row), 20*time.Millisecond)
 		if err != nil {
 			return false
@@ -220,13 +221,13 @@ func TestPublishWithoutReply(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the write is stored", func() bool { return len(c.writes("cpu")) == 1 })
+	natstest.Eventually(t, "the write is stored", func() bool { return len(c.writes("cpu")) == 1 })
 	const want = `
 # HELP braid_gateway_publish_errors_total Refused writes whose sender did not wait for an answer.
 # TYPE braid_gateway_publish_errors_total counter
 braid_gateway_publish_errors_total{code="400"} 1
 `
-	eventually(t, "the error is counted", func() bool {
+	natstest.Eventually(t, "the error is counted", func() bool {
 		return testutil.GatherAndCompare(r.registry, strings.NewReader(want), "braid_gateway_publish_errors_total") == nil
 	})
 }
@@ -339,7 +340,7 @@ func TestI8_MergedGroupTooLargeIsSplit(t *testing.T) {
 	for i := range data {
 		all.Go(func() { r.accepted("ingest.wide", nil, data[i]) })
 	}
-	eventually(t, "all writes wait", func() bool { return r.gauge("braid_gateway_held_requests") == writes+1 })
+	natstest.Eventually(t, "all writes wait", func() bool { return r.gauge("braid_gateway_held_requests") == writes+1 })
 	close(release)
 	all.Wait()
 	if n := len(c.writes("wide")); n != 2*writes+1 {

@@ -14,6 +14,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/internal/objstore"
 )
 
@@ -37,7 +38,7 @@ func benchService(b *testing.B) *Service {
 		b.Fatal(err)
 	}
 	s, err := New(Config{ID: "p1", Epoch: 1, SegmentsDir: filepath.Join(dir, "segments")}, Deps{
-		Conn: startNATS(b), FS: disk.OS, Objects: objects, Sequencer: new(instant), Catalog: fakeCatalog{testSchema(b)},
+		Conn: natstest.Connect(b, natstest.Server(b)), FS: disk.OS, Objects: objects, Sequencer: new(instant), Catalog: fakeCatalog{testSchema(b)},
 		Shards: 1, Logger: quiet,
 	})
 	if err != nil {

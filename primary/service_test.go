@@ -17,6 +17,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/internal/objstore"
 	"github.com/seed-551dd829/braid/internal/segment"
 )
@@ -33,7 +34,7 @@ type bed struct {
 
 func newBed(t testing.TB) *bed {
 	t.Helper()
-	b := &bed{nc: startNATS(t), disk: disk.NewMemory(), seq: newFakeSequencer(), shards: 2,
+	b := &bed{nc: natstest.Connect(t, natstest.Server(t)), disk: disk.NewMemory(), seq: newFakeSequencer(), shards: 2,
 		cfg: Config{ID: "p1", Epoch: 3, SegmentsDir: "data/segments", SealInterval: time.Millisecond}}
 	b.openObjects(t)
 	return b

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
@@ -26,6 +25,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/catalog"
 	"github.com/seed-551dd829/braid/internal/columnar"
 	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/internal/objstore"
 	"github.com/seed-551dd829/braid/internal/segment"
 )
@@ -94,28 +94,8 @@ func newWorld(t testing.TB, shards int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, nc: connect(t), objects: &shelf{Store: objects}, shards: shards, logs: make([][]api.LogRecord, shards),
+	return &world{t: t, nc: natstest.Connect(t, natstest.Server(t)), objects: &shelf{Store: objects}, shards: shards, logs: make([][]api.LogRecord, shards),
 		schemas: make(map[string][]api.Column), heads: make(map[string]uint64)}
-}
-
-func connect(t testing.TB) *nats.Conn {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, MaxPayload: api.NATSMaxPayload,
-		NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	nc, err := bus.Connect(bus.Options{InProcess: s, Name: "test", Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
 }
 
 // Log is the sequencer's, as a Sequencer has it.
@@ -325,7 +305,7 @@ func (w *world) startFresh(id string) *node {
 // wait waits until the node has applied everything that is committed.
 func (n *node) wait(w *world) {
 	w.t.Helper()
-	eventually(w.t, "the node has everything", func() error {
+	natstest.EventuallyNil(w.t, "the node has everything", func() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for table, head := range w.heads {
@@ -335,25 +315,6 @@ func (n *node) wait(w *world) {
 		}
 		return nil
 	})
-}
-
-// eventually asks again and again until the answer is nil.
-func eventually(t testing.TB, what string, ask func() error) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ask()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
 }
 
 // get reads a path of the node; an answer that breaks off is an error.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/internal/segment"
 )
 
@@ -217,7 +218,7 @@ func TestClientThatGoesAwayEndsItsRead(t *testing.T) {
 	if err := r.Body.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the read has ended", func() error {
+	natstest.EventuallyNil(t, "the read has ended", func() error {
 		if len(n.reads) > 0 {
 			return errNotYet
 		}

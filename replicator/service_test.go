@@ -13,6 +13,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/internal/objstore"
 	"github.com/seed-551dd829/braid/internal/segment"
 )
@@ -148,13 +149,13 @@ func TestMissingObjectHoldsUpItsTableOnly(t *testing.T) {
 	w.append(records)
 	w.commit(group{"mem", []write{{rows(2, 2), false}}}, group{"cpu", []write{{rows(5, 5), false}}})
 	n := w.start(disk.NewMemory(), w.config("r1"))
-	eventually(t, "the other table goes on", func() error {
+	natstest.EventuallyNil(t, "the other table goes on", func() error {
 		if n.tables.AppliedTxID("mem") != 2 || n.tables.AppliedTxID("cpu") != 1 {
 			return errNotYet
 		}
 		return nil
 	})
-	eventually(t, "the lag counts what is held up", func() error {
+	natstest.EventuallyNil(t, "the lag counts what is held up", func() error {
 		if lag := n.Lag(); lag != 2 {
 			return fmt.Errorf("lag %d", lag)
 		}
@@ -252,7 +253,7 @@ func TestFullDiskIsWaitedFor(t *testing.T) {
 	n.wait(w)
 	mem.SetCapacity(1)
 	w.fill(6, 10)
-	eventually(t, "the full disk is noticed", func() error {
+	natstest.EventuallyNil(t, "the full disk is noticed", func() error {
 		if n.Lag() == 0 {
 			return errNotYet
 		}
@@ -352,7 +353,7 @@ func TestStuckFetchHoldsUpItsTableOnly(t *testing.T) {
 	cfg := w.config("r1")
 	cfg.PieceWait = 10 * time.Millisecond
 	n := w.start(disk.NewMemory(), cfg)
-	eventually(t, "the other table goes on", func() error {
+	natstest.EventuallyNil(t, "the other table goes on", func() error {
 		if n.tables.AppliedTxID("mem") != 1 || n.tables.AppliedTxID("cpu") != 0 {
 			return errNotYet
 		}

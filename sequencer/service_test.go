@@ -10,42 +10,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/sequencer/kv"
 	"github.com/seed-551dd829/braid/sequencer/kv/bbolt"
 	"github.com/seed-551dd829/braid/sequencer/kv/memory"
 )
-
-func startNATS(t testing.TB) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, MaxPayload: api.NATSMaxPayload, NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(20 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	return s
-}
-
-func connect(t testing.TB, s *server.Server) *nats.Conn {
-	t.Helper()
-	nc, err := bus.Connect(bus.Options{InProcess: s, Name: "test", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
 
 // startService runs an instance until stop is called, or the test ends. stop returns what Run returned.
 func startService(t testing.TB, nc *nats.Conn, cfg Config, store kv.Store) (stop func() error) {
@@ -85,13 +59,13 @@ type cluster struct {
 
 func startCluster(t testing.TB, store kv.Store, instances int) *cluster {
 	t.Helper()
-	server := startNATS(t)
-	nc := connect(t, server)
+	server := natstest.Server(t)
+	nc := natstest.Connect(t, server)
 	c := &cluster{t: t, nc: nc, seq: bus.NewSequencer(nc, api.Subjects{})}
 	for i := range instances {
 		cfg := Config{ID: fmt.Sprintf("s%d", i), TickInterval: 20 * time.Millisecond,
 			LeaseTTL: 200 * time.Millisecond, Patience: 500 * time.Millisecond}
-		c.stops = append(c.stops, startService(t, connect(t, server), cfg, store))
+		c.stops = append(c.stops, startService(t, natstest.Connect(t, server), cfg, store))
 	}
 	a, err := c.seq.RegisterNode(c.ctx(), api.RegisterNodeRequest{ID: "p1", Role: api.Primary, Mark: "m", Attempt: "1"})
 	if err != nil {
@@ -282,20 +256,6 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// eventually polls until done says true.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	deadline, poll := time.After(20*time.Second), time.NewTicker(2*time.Millisecond)
-	defer poll.Stop()
-	for !done() {
-		select {
-		case <-deadline:
-			t.Fatalf("%s: not within 20 s", what)
-		case <-poll.C:
-		}
-	}
-}
-
 // TestOneTickHolder: of two instances one bumps the ticks, so that they pass at their pace; when it stops, the other
 // goes on.
 func TestOneTickHolder(t *testing.T) {
@@ -316,13 +276,13 @@ func TestOneTickHolder(t *testing.T) {
 		}
 		return l, ticks
 	}
-	eventually(t, "five ticks", func() bool { _, ticks := holder(); return ticks >= 5 })
+	natstest.Eventually(t, "five ticks", func() bool { _, ticks := holder(); return ticks >= 5 })
 	first, _ := holder()
 	if err := c.stops[first.Holder[1]-'0'](); err != nil {
 		t.Fatal(err)
 	}
 	_, before := holder()
-	eventually(t, "ticks of the other instance", func() bool {
+	natstest.Eventually(t, "ticks of the other instance", func() bool {
 		l, ticks := holder()
 		return l.Holder != first.Holder && ticks > before+3
 	})
@@ -379,11 +339,11 @@ func TestStoreAway(t *testing.T) {
 // TestFailedStoreEndsRun: a disk that refuses a write ends the process.
 func TestFailedStoreEndsRun(t *testing.T) {
 	store := &brokenStore{Store: memory.New(memory.Options{})}
-	server := startNATS(t)
-	stop := startService(t, connect(t, server), Config{ID: "s0", TickInterval: 10 * time.Millisecond}, store)
-	nc := connect(t, server)
+	server := natstest.Server(t)
+	stop := startService(t, natstest.Connect(t, server), Config{ID: "s0", TickInterval: 10 * time.Millisecond}, store)
+	nc := natstest.Connect(t, server)
 	store.fail(fmt.Errorf("%w: %w", kv.ErrUnknown, kv.ErrFailed))
-	eventually(t, "no responders", func() bool {
+	natstest.Eventually(t, "no responders", func() bool {
 		_, err := bus.Request(context.Background(), nc, api.Subjects{}.TopologyGet(), nil, nil)
 		return errors.Is(err, bus.ErrNoResponders)
 	})
@@ -425,9 +385,9 @@ func TestI8_ADamagedRecordHarmsNoOther(t *testing.T) {
 // TestI7_FullQueue: what does not fit is answered 429 at once, with a time to wait.
 func TestI7_FullQueue(t *testing.T) {
 	store := &brokenStore{Store: memory.New(memory.Options{})}
-	server := startNATS(t)
-	startService(t, connect(t, server), Config{ID: "s0", QueueRequestsMax: 2, Patience: 300 * time.Millisecond}, store)
-	c := &cluster{t: t, nc: connect(t, server)}
+	server := natstest.Server(t)
+	startService(t, natstest.Connect(t, server), Config{ID: "s0", QueueRequestsMax: 2, Patience: 300 * time.Millisecond}, store)
+	c := &cluster{t: t, nc: natstest.Connect(t, server)}
 	c.seq = bus.NewSequencer(c.nc, api.Subjects{})
 	f := c.grow("cpu")
 	store.fail(kv.ErrUnavailable)
@@ -475,7 +435,7 @@ func TestUnknownLayoutIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := New(Config{ID: "s"}, Deps{Conn: connect(t, startNATS(t)), Store: store, Logger: slog.Default()})
+		s, err := New(Config{ID: "s"}, Deps{Conn: natstest.Connect(t, natstest.Server(t)), Store: store, Logger: slog.Default()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"github.com/seed-551dd829/braid/sequencer/kv/memory"
 )
 
@@ -36,13 +37,13 @@ var servedOnce = strings.Repeat("1", servedShards)
 // TestShardsMoveWithTheInstances: several instances share the shards, one that comes gets its part, those of one that
 // says goodbye or dies go to the others, and TxIDs stay dense whoever gives them.
 func TestI1_ShardsMoveWithTheInstances(t *testing.T) {
-	s := startNATS(t)
-	nc := connect(t, s)
+	s := natstest.Server(t)
+	nc := natstest.Connect(t, s)
 	store := memory.New(memory.Options{Shards: servedShards})
 	c := &cluster{t: t, nc: nc, seq: bus.NewSequencer(nc, api.Subjects{})}
 	conns, stops := map[string]*nats.Conn{}, map[string]func() error{}
 	start := func(id string) {
-		conns[id] = connect(t, s)
+		conns[id] = natstest.Connect(t, s)
 		stops[id] = startService(t, conns[id], Config{ID: id}, store)
 	}
 	start("a")
@@ -83,7 +84,7 @@ func TestI1_ShardsMoveWithTheInstances(t *testing.T) {
 	} {
 		step.do()
 		commit()
-		eventually(t, step.what+": each shard is served once", func() bool { return servedBy(t, s) == servedOnce })
+		natstest.Eventually(t, step.what+": each shard is served once", func() bool { return servedBy(t, s) == servedOnce })
 		commit()
 	}
 	tables, err := c.seq.Tables(c.ctx(), api.TablesRequest{})
@@ -105,7 +106,7 @@ func (c *cluster) commitOne(g api.CommitGroup) {
 		c.t.Fatal(err)
 	}
 	r := api.CommitRequest{Node: "p1", Epoch: c.epoch, Groups: []api.CommitGroup{g}}
-	eventually(c.t, "a commit in "+h.Table, func() bool {
+	natstest.Eventually(c.t, "a commit in "+h.Table, func() bool {
 		attempt, cancel := context.WithTimeout(c.t.Context(), time.Second)
 		defer cancel()
 		answers, err := c.seq.Commit(attempt, api.Shard(h.Table, servedShards), &r)

@@ -91,6 +91,9 @@ func serviceOf(dir string) string {
 	return ""
 }
 
+// testHelpers says whether dir is a package for tests, which its name says: natstest, kvtest.
+func testHelpers(dir string) bool { return strings.HasSuffix(dir, "test") && dir != "loadtest" }
+
 func TestImports(t *testing.T) {
 	_, files := load(t)
 	clientMay := []string{"internal/api", "internal/columnar", "internal/lineproto", "internal/segment",
@@ -111,6 +114,9 @@ func TestImports(t *testing.T) {
 			}
 			if f.within("loadtest") && to != "" {
 				t.Errorf("%s imports %s: the harness drives the system through client, as users do", f.path, own)
+			}
+			if testHelpers(own) && !f.test() && !testHelpers(f.dir()) {
+				t.Errorf("%s imports %s: what helps tests is no part of the product", f.path, own)
 			}
 			if f.within("client") && !f.test() && own != "client" &&
 				!slices.ContainsFunc(clientMay, func(p string) bool { return below(own, p) }) {
@@ -146,9 +152,16 @@ func checkVendor(t *testing.T, f file, imported string) {
 	}
 }
 
-// exempt: an application hands Arrow records to the client, and the harness reads Arrow as a stranger would.
+// exempt: an application hands Arrow records to the client, the harness reads Arrow as a stranger would, and natstest
+// gives tests a server.
 func exempt(f file, prefix string) bool {
-	return prefix == "github.com/apache/arrow-go" && (f.within("client") || f.within("loadtest"))
+	switch prefix {
+	case "github.com/apache/arrow-go":
+		return f.within("client") || f.within("loadtest")
+	case "github.com/nats-io/nats-server":
+		return f.within("internal/natstest")
+	}
+	return false
 }
 
 // TestClientSignatures: no exported signature of client mentions an internal type, or applications could not name it.

@@ -9,44 +9,17 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/natstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func startServer(t *testing.T, maxPayload int32) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, MaxPayload: maxPayload, NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	return s
-}
-
-func connect(t *testing.T) *nats.Conn {
-	t.Helper()
-	s := startServer(t, api.NATSMaxPayload)
-	nc, err := bus.Connect(bus.Options{InProcess: s, Name: "test", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
 func TestConnectRefusesSmallPayloads(t *testing.T) {
-	s := startServer(t, 1<<20)
+	s := natstest.Server(t, func(o *server.Options) { o.MaxPayload = 1 << 20 })
 	_, err := bus.Connect(bus.Options{Servers: s.ClientURL(), Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "max_payload") {
 		t.Fatalf("error %v does not name max_payload", err)
@@ -54,7 +27,7 @@ func TestConnectRefusesSmallPayloads(t *testing.T) {
 }
 
 func TestRequestTellsFailuresApart(t *testing.T) {
-	nc := connect(t)
+	nc := natstest.Connect(t, natstest.Server(t))
 	s, err := bus.NewService(nc, bus.ServiceOptions{Name: "test", Version: "0.1.0", Logger: slog.Default()})
 	if err != nil {
 		t.Fatal(err)

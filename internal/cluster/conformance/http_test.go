@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"encoding/json"
 	"fmt"
+	"github.com/seed-551dd829/braid/internal/natstest"
 	"io"
 	"net/http"
 	"net/url"
@@ -160,7 +161,7 @@ func TestI4_ReadsOfANodeOfChoice(t *testing.T) {
 	table := fresh()
 	ok(t, write(t, table, table+" v=1i 1"), table, 1, 1)
 	for _, n := range up.Nodes {
-		eventually(t, "the row is on "+n.ID, func() bool {
+		natstest.Eventually(t, "the row is on "+n.ID, func() bool {
 			r := fetch(t, up.HTTP, "/tables/"+table+"?node="+n.ID)
 			return r.status == 200 && r.body == "{\"timestamp\":1,\"v\":1}\n"
 		})

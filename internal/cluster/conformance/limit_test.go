@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/seed-551dd829/braid/internal/natstest"
 )
 
 // bomb is n bytes of one line protocol row's string, packed.
@@ -150,12 +151,12 @@ func TestI8_PlainPublish(t *testing.T) {
 	} {
 		before := metric(t, counter, `code="`+code+`"`)
 		f()
-		eventually(t, code+" is counted", func() bool { return metric(t, counter, `code="`+code+`"`) == before+1 })
+		natstest.Eventually(t, code+" is counted", func() bool { return metric(t, counter, `code="`+code+`"`) == before+1 })
 	}
 	// A request with one bad table of two counts one.
 	before := metric(t, counter, `code="400"`)
 	publish("ingest", table+" a=1i 2\n"+table+"x a=y\n", nil)
-	eventually(t, "one of two is counted", func() bool { return metric(t, counter, `code="400"`) == before+1 })
+	natstest.Eventually(t, "one of two is counted", func() bool { return metric(t, counter, `code="400"`) == before+1 })
 	if got := rows(t, table, 2); len(got) != 2 {
 		t.Fatalf("rows %q", got)
 	}

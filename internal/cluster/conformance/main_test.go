@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/cluster"
+	"github.com/seed-551dd829/braid/internal/natstest"
 )
 
 // The cluster under test, and a connection to it as any client has one.
@@ -208,7 +209,7 @@ func readFrom(t testing.TB, base, table string, txid uint64, query string) respo
 	t.Helper()
 	path := "/tables/" + url.PathEscape(table)
 	var last response
-	eventually(t, fmt.Sprintf("table %s at TxID %d", table, txid), func() bool {
+	natstest.Eventually(t, fmt.Sprintf("table %s at TxID %d", table, txid), func() bool {
 		last = fetch(t, base, path)
 		n, _ := strconv.ParseUint(last.header.Get(api.HeaderTxID), 10, 64)
 		return last.status == 200 && n >= txid
@@ -258,19 +259,6 @@ func columns(t testing.TB, table string) (out []string) {
 		out = append(out, c.Name+" "+c.Type.String())
 	}
 	return out
-}
-
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never came true: %s", what)
-		}
-		<-tick.C
-	}
 }
 
 // post sends POST /write.
