@@ -17,19 +17,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/disk"
 	"github.com/seed-551dd829/braid/internal/objstore"
+	"github.com/seed-551dd829/braid/internal/objstore/faulty"
+	"github.com/seed-551dd829/braid/internal/segment"
 )
-
-// fakeRegistry answers the same for every segment.
-type fakeRegistry struct {
-	answer api.SegmentStateAnswer
-	err    error
-	asked  []api.SegmentID
-}
-
-func (r *fakeRegistry) SegmentState(_ context.Context, id api.SegmentID) (api.SegmentStateAnswer, error) {
-	r.asked = append(r.asked, id)
-	return r.answer, r.err
-}
 
 // workload writes three groups one after the other, and two at once; it returns what was acknowledged.
 func workload(t *testing.T, s *Service) (acknowledged map[string][]byte) {
@@ -87,17 +77,17 @@ func crashAfter(t *testing.T, plain *bed, n int, how []disk.CrashOption) {
 	stop() // with an error, or with groups that were told 503: the disk is dead
 	b.disk.Crash(how...)
 	b.openObjects(t)
-	registry := &fakeRegistry{answer: api.SegmentStateAnswer{Fenced: true}}
 	settle := func() Report {
 		r, err := Settle(context.Background(), SettleConfig{ID: "p1", Epoch: 4, SegmentsDir: b.cfg.SegmentsDir},
-			SettleDeps{FS: b.disk, Objects: b.objects, Registry: registry, Logger: quiet})
+			SettleDeps{FS: b.disk, Objects: b.objects, Logger: quiet})
 		if err != nil {
 			t.Fatalf("crash after %d: %v", n, err)
 		}
 		return r
 	}
 	first := settle()
-	if again := settle(); again.Unsealed+again.Useless+again.Kept != 0 || again.Stored != first.Stored {
+	if again := settle(); again.Unsealed+again.Restored != 0 || again.Kept != first.Kept ||
+		again.Stored != first.Stored+first.Restored {
 		t.Fatalf("crash after %d: settled %+v, then %+v", n, first, again)
 	}
 	for _, r := range b.seq.all() {
@@ -152,41 +142,53 @@ func TestI2_OrderOfDiskOperations(t *testing.T) {
 
 func TestSettle(t *testing.T) {
 	type file struct {
-		path, object string // object: what the store has under its name; "" nothing
+		path   string
+		object string // what the store has under its name: "" nothing, "same", or other bytes
+		torn   bool
 	}
-	fenced := api.SegmentStateAnswer{Fenced: true}
 	for _, c := range []struct {
 		name   string
 		files  []file
-		answer api.SegmentStateAnswer
-		err    error
+		away   bool // the object store does not answer
 		report Report
 		left   string
 	}{
-		{"nothing", nil, fenced, nil, Report{}, ""},
-		{"unsealed", []file{{"p1/1/1.seg.open", ""}}, fenced, nil, Report{Unsealed: 1}, "p1"},
-		{"stored", []file{{"p1/1/1.seg", "bytes"}}, fenced, nil, Report{Stored: 1}, "p1 p1/1 p1/1/1.seg"},
-		{"another length", []file{{"p1/1/1.seg", "byte"}}, fenced, nil, Report{Kept: 1}, "p1 p1/1 p1/1/1.seg"},
-		{"useless", []file{{"p1/1/1.seg", ""}}, fenced, nil, Report{Useless: 1}, "p1"},
-		{"not fenced", []file{{"p1/1/1.seg", ""}}, api.SegmentStateAnswer{}, nil, Report{Kept: 1}, "p1 p1/1 p1/1/1.seg"},
-		{"unconfirmed", []file{{"p1/1/1.seg", ""}}, api.SegmentStateAnswer{Fenced: true, Unconfirmed: []uint64{7}}, nil,
-			Report{Kept: 1}, "p1 p1/1 p1/1/1.seg"},
-		{"nobody answers", []file{{"p1/1/1.seg", ""}}, fenced, errLost, Report{Kept: 1}, "p1 p1/1 p1/1/1.seg"},
-		{"this epoch and later ones", []file{{"p1/4/1.seg.open", ""}, {"p1/5/1.seg", ""}}, fenced, nil, Report{},
-			"p1 p1/4 p1/4/1.seg.open p1/5 p1/5/1.seg"},
-		{"others' files", []file{{"p2/1/1.seg", ""}, {"p1/1/notes.txt", ""}, {"p1/x/1.seg", ""}, {"p1/1/2.seg.tmp", ""}},
-			fenced, nil, Report{}, "p1 p1/1 p1/1/2.seg.tmp p1/1/notes.txt p1/x p1/x/1.seg p2 p2/1 p2/1/1.seg"},
-		{"several", []file{{"p1/1/1.seg", "bytes"}, {"p1/1/2.seg", ""}, {"p1/1/3.seg.open", ""}, {"p1/2/1.seg", ""}},
-			fenced, nil, Report{Unsealed: 1, Stored: 1, Useless: 2}, "p1 p1/1 p1/1/1.seg"},
+		{"nothing", nil, false, Report{}, ""},
+		{"unsealed: deleted", []file{{"p1/1/1.seg.open", "", true}}, false, Report{Unsealed: 1}, "p1"},
+		{"sealed, its name lost: named and put", []file{{"p1/1/1.seg.open", "", false}}, false, Report{Restored: 1},
+			"p1 p1/1 p1/1/1.seg"},
+		{"stored: kept", []file{{"p1/1/1.seg", "same", false}}, false, Report{Stored: 1}, "p1 p1/1 p1/1/1.seg"},
+		{"another length: kept", []file{{"p1/1/1.seg", "bytes", false}}, false, Report{Kept: 1}, "p1 p1/1 p1/1/1.seg"},
+		{"not stored: put and kept", []file{{"p1/1/1.seg", "", false}}, false, Report{Restored: 1}, "p1 p1/1 p1/1/1.seg"},
+		{"not stored, and torn: kept, not put", []file{{"p1/1/1.seg", "", true}}, false, Report{Kept: 1},
+			"p1 p1/1 p1/1/1.seg"},
+		{"the object store is away: kept", []file{{"p1/1/1.seg", "", false}}, true, Report{Kept: 1}, "p1 p1/1 p1/1/1.seg"},
+		{"this epoch and later ones: left alone", []file{{"p1/4/1.seg.open", "", true}, {"p1/5/1.seg", "", false}}, false,
+			Report{}, "p1 p1/4 p1/4/1.seg.open p1/5 p1/5/1.seg"},
+		{"others' files: left alone", []file{{"p2/1/1.seg", "", false}, {"p1/1/notes.txt", "", false},
+			{"p1/x/1.seg", "", false}, {"p1/1/2.seg.tmp", "", false}}, false,
+			Report{}, "p1 p1/1 p1/1/2.seg.tmp p1/1/notes.txt p1/x p1/x/1.seg p2 p2/1 p2/1/1.seg"},
+		{"several", []file{{"p1/1/1.seg", "same", false}, {"p1/1/2.seg", "", false}, {"p1/1/3.seg.open", "", true},
+			{"p1/2/1.seg.open", "", true}}, false, Report{Unsealed: 2, Stored: 1, Restored: 1},
+			"p1 p1/1 p1/1/1.seg p1/1/2.seg"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &bed{disk: disk.NewMemory()}
 			b.openObjects(t)
 			for _, f := range c.files {
-				place(t, b, f.path, f.object)
+				data := sealedSegment(t, f.path)
+				if f.torn {
+					data = data[:len(data)-3]
+				}
+				place(t, b, f.path, data, f.object)
+			}
+			objects := b.objects
+			if c.away {
+				objects = faulty.New(b.objects, func(faulty.Call) faulty.Fault { return faulty.Fault{Kind: faulty.Before} },
+					faulty.Options{})
 			}
 			report, err := Settle(context.Background(), SettleConfig{ID: "p1", Epoch: 4, SegmentsDir: "segments"},
-				SettleDeps{FS: b.disk, Objects: b.objects, Registry: &fakeRegistry{answer: c.answer, err: c.err}, Logger: quiet})
+				SettleDeps{FS: b.disk, Objects: objects, Logger: quiet})
 			if err != nil || report != c.report {
 				t.Errorf("report %+v, want %+v (error %v)", report, c.report, err)
 			}
@@ -197,15 +199,71 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// place makes a segment file with the content "bytes", and an object of its name.
-func place(t *testing.T, b *bed, path, object string) {
+// TestI9_SettlePutsBackWhatTheStoreHasLost: the object store loses every object while the primary is down. Its files
+// may be the last copies: none is deleted, and afterwards every record's bytes are in the object store again.
+func TestI9_SettlePutsBackWhatTheStoreHasLost(t *testing.T) {
+	b := newBed(t)
+	s := b.service(t)
+	stop := run(t, s)
+	if n := len(workload(t, s)); n != 5 {
+		t.Fatalf("%d of 5 acknowledged", n)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	for info, err := range b.objects.List(t.Context(), "wal/") {
+		if err == nil {
+			err = b.disk.Remove(filepath.Join("objects", info.Key))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost++
+	}
+	report, err := Settle(t.Context(), SettleConfig{ID: "p1", Epoch: 4, SegmentsDir: b.cfg.SegmentsDir},
+		SettleDeps{FS: b.disk, Objects: b.objects, Logger: quiet})
+	if err != nil || lost == 0 || report != (Report{Restored: lost}) {
+		t.Fatalf("%d objects lost, report %+v, %v", lost, report, err)
+	}
+	for _, r := range b.seq.all() {
+		b.object(t, r)
+	}
+}
+
+// sealedSegment is a sound segment of the id that the path says, if it says one.
+func sealedSegment(t *testing.T, path string) []byte {
+	t.Helper()
+	id, err := api.ParseSegmentKey("wal/" + strings.TrimSuffix(path, openSuffix))
+	if err != nil {
+		return []byte("bytes")
+	}
+	var data bytes.Buffer
+	w, err := segment.NewWriter(&data, id)
+	if err == nil {
+		_, err = w.Append(frameOf(t, "cpu", 1, 5))
+	}
+	if err == nil {
+		_, err = w.Finish()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data.Bytes()
+}
+
+// place makes a segment file, and an object of its name.
+func place(t *testing.T, b *bed, path string, data []byte, object string) {
 	t.Helper()
 	full := filepath.Join("segments", path)
 	if err := b.disk.MkdirAll(filepath.Dir(full)); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.disk.WriteFileSync(full, []byte("bytes")); err != nil {
+	if err := b.disk.WriteFileSync(full, data); err != nil {
 		t.Fatal(err)
+	}
+	if object == "same" {
+		object = string(data)
 	}
 	if object != "" {
 		if err := b.objects.Put(context.Background(), "wal/"+path, objstore.Bytes([]byte(object))); err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/segment"
 )
 
-// openSuffix ends the name of a segment that is not sealed. After a crash it is worth nothing: no group in it can
-// have been committed.
+// openSuffix ends the name of a segment that is not sealed. After a crash such a file is worth nothing, unless it has
+// its end: then it is a sealed one whose new name was not durable.
 const openSuffix = ".open"
 
 // walFile is a segment on its way from its first frame into the object store.

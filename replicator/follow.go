@@ -230,7 +230,8 @@ func (s *Service) hold(
 	}
 	held := make([]error, len(records))
 	for i := range records {
-		if held[i] = missing[records[i].Segment]; held[i] != nil {
+		if err := missing[records[i].Segment]; err != nil && records[i].State == api.Confirmed {
+			held[i] = err
 			s.metrics.held.Inc()
 		}
 	}

@@ -219,7 +219,7 @@ func (n *node) startInfo(ctx context.Context) error {
 func (n *node) settle(ctx context.Context) error {
 	report, err := primary.Settle(ctx, primary.SettleConfig{
 		ID: n.cfg.ID, Epoch: n.member.Epoch(), SegmentsDir: n.segments(),
-	}, primary.SettleDeps{FS: n.env.FS, Objects: n.objects, Registry: n.seq, Logger: n.log})
+	}, primary.SettleDeps{FS: n.env.FS, Objects: n.objects, Logger: n.log})
 	if err != nil {
 		return fmt.Errorf("settle old segments: %w", err)
 	}

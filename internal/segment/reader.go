@@ -100,6 +100,19 @@ func (r *Reader) Verify() (Summary, error) {
 	return Summary{Length: r.size, CRC: crc, Groups: len(r.entries)}, nil
 }
 
+// Check reads a whole file once. It returns no error only if every byte of it is sound and it is segment id.
+func Check(r io.ReaderAt, size int64, id api.SegmentID) (*Reader, Summary, error) {
+	reader, err := Open(r, size)
+	if err != nil {
+		return nil, Summary{}, err
+	}
+	if reader.ID() != id {
+		return nil, Summary{}, corrupt("header", 0, "it is segment %s, not %s", reader.ID(), id)
+	}
+	summary, err := reader.Verify()
+	return reader, summary, err
+}
+
 // ReadGroup reads one group's frame from where a commit record or an index says it is, and checks
 // it against that record: length, and CRC of the bytes. ParseGroup takes the frame apart.
 func ReadGroup(r io.ReaderAt, offset uint64, length, crc uint32) (frame []byte, err error) {
