@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics of a store, by operation (put, get, stat, list).
+// Metrics of a store, by operation (put, get, stat, list, mend).
 type metrics struct {
 	seconds *prometheus.HistogramVec // until the answer; of a get, until its first byte can be read
 	errors  *prometheus.CounterVec   // answers other than nil and ErrNotFound
