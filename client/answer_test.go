@@ -60,3 +60,28 @@ func TestAnswersAreReadAsJSONSays(t *testing.T) {
 		}
 	}
 }
+
+// FuzzAnswer: the short way never reads what JSON would read otherwise, and what is not understood leaves the outcome
+// open, in few words.
+func FuzzAnswer(f *testing.F) {
+	f.Add("cpu", []byte(`{"results":[{"table":"cpu","txid":42,"rows":1}]}`))
+	f.Add("cpu", []byte(`{"results":[{"table":"cpu","error":{"code":400,"name":"invalid"}}]}`))
+	f.Fuzz(func(t *testing.T, table string, data []byte) {
+		if api.CheckTable(table) != nil {
+			return
+		}
+		if short, plain := plainAnswer(table, data); plain {
+			var a api.WriteAnswer
+			if err := json.Unmarshal(data, &a); err != nil || short != (Answer{a.Results[0].Table, a.Results[0].TxID, a.Results[0].Rows}) {
+				t.Fatalf("%q: %+v, JSON says %+v, %v", data, short, a, err)
+			}
+		}
+		a, err := parseAnswer(table, data)
+		switch {
+		case err != nil && (!errors.Is(err, bus.ErrUnknown) || len(err.Error()) > 2000):
+			t.Fatalf("%q: %.3000v", data, err)
+		case err == nil && (a.Table != table || a.TxID == 0):
+			t.Fatalf("%q: %+v", data, a)
+		}
+	})
+}
