@@ -101,9 +101,9 @@ func (c *gatewayCmd) Run(p *process) error {
 
 // s3Flags say where --objects s3:BUCKET is. Credentials come the AWS way.
 type s3Flags struct {
-	S3Endpoint  string `name:"s3-endpoint" help:"URL of the S3 server. Default: Amazon's. Credentials come the AWS way: AWS_ACCESS_KEY_ID …, AWS_PROFILE, the machine's role." placeholder:"URL"`
-	S3Region    string `name:"s3-region" help:"The bucket's region. Default: AWS_REGION or the profile's." placeholder:"REGION"`
-	S3PathStyle bool   `name:"s3-path-style" help:"Name the bucket in the path, not in the host name; most servers other than Amazon's want it."`
+	S3Endpoint  string `name:"s3-endpoint" env:"BRAID_S3_ENDPOINT" help:"URL of the S3 server. Default: Amazon's. Credentials come the AWS way: AWS_ACCESS_KEY_ID …, AWS_PROFILE, the machine's role." placeholder:"URL"`
+	S3Region    string `name:"s3-region" env:"BRAID_S3_REGION" help:"The bucket's region. Default: AWS_REGION or the profile's." placeholder:"REGION"`
+	S3PathStyle bool   `name:"s3-path-style" env:"BRAID_S3_PATH_STYLE" help:"Name the bucket in the path, not in the host name; most servers other than Amazon's want it."`
 }
 
 func (f s3Flags) config() objstore.S3Config {

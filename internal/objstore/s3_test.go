@@ -1,7 +1,9 @@
 package objstore_test
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,5 +48,97 @@ func TestI9_AServerThatReplacesIsRefused(t *testing.T) {
 	_, err := objstore.OpenS3(t.Context(), "bucket", server.Config())
 	if err == nil || !strings.Contains(err.Error(), "ignores If-None-Match") {
 		t.Fatal(err)
+	}
+}
+
+func TestS3SaysWhatIsWrong(t *testing.T) {
+	server := s3test.Start(t)
+	server.Bucket("bucket")
+	for _, test := range []struct {
+		name, bucket string
+		cfg          func(*objstore.S3Config)
+		env          [2]string
+		want         string
+	}{
+		{name: "wrong secret", bucket: "bucket", env: [2]string{"AWS_SECRET_ACCESS_KEY", "wrong"},
+			want: "the credentials are wrong"},
+		{name: "wrong key", bucket: "bucket", env: [2]string{"AWS_ACCESS_KEY_ID", "wrong"},
+			want: "access key"},
+		{name: "no credentials", bucket: "bucket", env: [2]string{"AWS_ACCESS_KEY_ID", ""},
+			want: "no credentials (set AWS_ACCESS_KEY_ID"},
+		{name: "no such bucket", bucket: "another", want: "create the bucket"},
+		{name: "another region", bucket: "bucket", cfg: func(c *objstore.S3Config) { c.Region = "eu-west-1" },
+			want: "--s3-region"},
+		{name: "no server", bucket: "bucket", cfg: func(c *objstore.S3Config) { c.Endpoint = "http://127.0.0.1:1" },
+			want: "is the server running"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.env[0] != "" {
+				t.Setenv(test.env[0], test.env[1])
+			}
+			cfg := server.Config()
+			if test.cfg != nil {
+				test.cfg(&cfg)
+			}
+			_, err := objstore.OpenS3(t.Context(), test.bucket, cfg)
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Fatalf("%v, want %q on one line", err, test.want)
+			}
+		})
+	}
+}
+
+// TestI2_AServerIsKilledInTheMiddle: puts are under way when the server is killed. Those that were
+// answered are there when it is back; those of unknown outcome are put again, and none is taken for
+// another object.
+func TestI2_AServerIsKilledInTheMiddle(t *testing.T) {
+	server := s3test.Start(t)
+	server.Bucket("bucket")
+	store := openS3(t, server, "bucket")
+	const writers, size = 4, 2 << 20
+	unknown := make(chan string, writers)
+	enough := make(chan struct{}, 1000)
+	data := func(key string) string { return strings.Repeat(key, size/len(key)) }
+	for w := range writers {
+		go func() {
+			for i := 0; ; i++ {
+				key := fmt.Sprintf("wal/p%d/1/%d.seg", w, i)
+				if err := store.Put(t.Context(), key, objstore.Bytes([]byte(data(key)))); err != nil {
+					unknown <- key
+					return
+				}
+				enough <- struct{}{}
+			}
+		}()
+	}
+	for range 3 * writers {
+		<-enough
+	}
+	server.Kill()
+	var again []string
+	for range writers {
+		again = append(again, <-unknown)
+	}
+	_, statErr := store.Stat(t.Context(), "k")
+	putErr := store.Put(t.Context(), "k", objstore.Bytes(nil))
+	for op, err := range map[string]error{"put": putErr, "stat": statErr} {
+		if err == nil || errors.Is(err, objstore.ErrNotFound) || errors.Is(err, objstore.ErrDifferent) {
+			t.Fatalf("%s without a server: %v", op, err)
+		}
+	}
+	server.Start()
+	for _, key := range again {
+		if err := store.Put(t.Context(), key, objstore.Bytes([]byte(data(key)))); err != nil {
+			t.Errorf("put %s again: %v", key, err)
+		}
+	}
+	for w := range writers { // all up to the one of unknown outcome
+		for i := 0; ; i++ {
+			key := fmt.Sprintf("wal/p%d/1/%d.seg", w, i)
+			objstoretest.Holds(t, store, key, data(key))
+			if slices.Contains(again, key) {
+				break
+			}
+		}
 	}
 }
