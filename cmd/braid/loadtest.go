@@ -9,12 +9,14 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/cluster"
 	"github.com/seed-551dd829/braid/loadtest"
 )
 
 type loadtestCmd struct {
 	natsFlags
+	monitorFlag
 	Embedded  bool          `help:"Start a cluster in this process for the run."`
 	Data      string        `help:"Folder of the embedded cluster. Default: a temporary one, removed afterwards." type:"path"`
 	Primaries int           `help:"Primaries of the embedded cluster." default:"2"`
@@ -55,6 +57,8 @@ func (c *loadtestCmd) Run(p *process) error {
 	if c.Embedded {
 		cfg.Servers = ""
 		deps.StartCluster = func(ctx context.Context) (loadtest.Cluster, error) { return c.startCluster(ctx, p) }
+	} else if err := bus.CheckMaxPending(p.ctx, c.NATSMonitor, p.log); err != nil {
+		return err
 	}
 	_, err := loadtest.Run(p.ctx, cfg, deps)
 	return err

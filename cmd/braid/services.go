@@ -37,7 +37,7 @@ func (f *natsFlags) options() []nats.Option {
 	return o
 }
 
-// monitorFlag is for services: they check what only the server's monitoring port tells.
+// monitorFlag is for services and the load test: they check what only the server's monitoring port tells.
 type monitorFlag struct {
 	NATSMonitor string `name:"nats-monitor" help:"The NATS server's monitoring URL, to check its max_pending." placeholder:"URL"`
 }

@@ -1,9 +1,12 @@
 package bus_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -73,5 +76,35 @@ func TestRequestTellsFailuresApart(t *testing.T) {
 	}
 	if _, err = bus.Request(ctx, nc, "answers", nil, nil); !errors.Is(err, bus.ErrNoResponders) {
 		t.Fatalf("after Stop: %v", err)
+	}
+}
+
+// TestI7_MaxPending: what the server has is compared with what Braid needs; a monitoring address that says nothing is an
+// error, and none is a warning, once.
+func TestI7_MaxPending(t *testing.T) {
+	monitored := func(pending int64) string {
+		s := natstest.Server(t, func(o *server.Options) { o.MaxPending, o.HTTPHost, o.HTTPPort = pending, "127.0.0.1", -1 })
+		return "http://" + s.MonitorAddr().String() + "/"
+	}
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	for _, c := range []struct {
+		url, want string
+	}{
+		{monitored(api.NATSMaxPending), ""}, {monitored(api.NATSMaxPending - 1), "max_pending: 256MB"},
+		{other.URL, "NATS monitoring"}, {"http://127.0.0.1:1", "NATS monitoring"}, {"::", "NATS monitoring"},
+	} {
+		err := bus.CheckMaxPending(context.Background(), c.url, slog.New(slog.DiscardHandler))
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.url, err, c.want)
+		}
+	}
+	var log bytes.Buffer
+	if err := bus.CheckMaxPending(context.Background(), "", slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+		t.Error(err)
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "max_pending") || !strings.Contains(got, "--nats-monitor") {
+		t.Errorf("logged %s", got)
 	}
 }
