@@ -2,14 +2,13 @@ package client
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/topology"
 )
 
@@ -117,32 +116,39 @@ func (c *Client) watch(ctx context.Context) error {
 		return err
 	}
 	p.set(t)
-	beats, err := c.nc.Subscribe(c.subjects.Heartbeat("*"), func(m *nats.Msg) {
-		var h api.Heartbeat
-		if json.Unmarshal(m.Data, &h) == nil && api.CheckNode(h.ID) == nil {
-			p.heard(h, time.Now())
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("%w: follow heartbeats: %w", ErrUnavailable, err)
-	}
-	_, err = c.nc.Subscribe(c.subjects.Topology(), func(m *nats.Msg) {
-		var t api.Topology
-		if json.Unmarshal(m.Data, &t) == nil {
-			p.set(t)
-		}
-	})
-	if err != nil {
-		err = fmt.Errorf("%w: follow the topology: %w", ErrUnavailable, err)
-		if again := beats.Unsubscribe(); again != nil {
-			c.opts.logger.Debug("subscription not ended", "error", again)
-		}
-		return err
+	if err := c.follow(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if !c.spawn(func() { c.followStale() }) {
 		return ErrClosed
 	}
 	p.watching = true
+	return nil
+}
+
+// follow hears heartbeats and topologies until the connection closes.
+func (c *Client) follow() error {
+	f, err := bus.NewFollower(c.nc, c.opts.logger, nil)
+	if err != nil {
+		return err
+	}
+	stop, err := f.Follow(c.subjects.Heartbeat("*"), bus.JSON(func(h api.Heartbeat) error {
+		if err := api.CheckNode(h.ID); err != nil {
+			return err
+		}
+		c.primaries.heard(h, time.Now())
+		return nil
+	}))
+	if err != nil {
+		return err
+	}
+	_, err = f.Follow(c.subjects.Topology(), bus.JSON(func(t api.Topology) error {
+		c.primaries.set(t)
+		return nil
+	}))
+	if err != nil {
+		return errors.Join(err, stop())
+	}
 	return nil
 }
 
@@ -165,9 +171,11 @@ func (c *Client) followStale() {
 		ctx, cancel := context.WithTimeout(context.Background(), c.opts.attemptTimeout)
 		t, err := c.sequencer.Topology(ctx)
 		cancel()
-		if err == nil {
-			c.primaries.set(t)
+		if err != nil {
+			c.opts.logger.Warn("topology not read, it is asked for again", "error", err)
+			continue
 		}
+		c.primaries.set(t)
 	}
 }
 

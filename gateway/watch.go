@@ -2,14 +2,12 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
 )
 
 const (
@@ -22,32 +20,32 @@ const (
 // watchCluster keeps the router's view: heartbeats and topologies as they are announced, and the
 // topology asked for.
 func (s *Service) watchCluster(ctx context.Context, parts *sync.WaitGroup) (stop func(), err error) {
-	nc := s.deps.Conn
-	beats, err := nc.Subscribe(s.deps.Subjects.Heartbeat("*"), func(m *nats.Msg) {
-		var h api.Heartbeat
-		if json.Unmarshal(m.Data, &h) == nil && h.ID != "" {
-			s.routes.heard(h)
-		}
-	})
+	f, err := bus.NewFollower(s.deps.Conn, s.log, s.deps.Registerer)
 	if err != nil {
-		return nil, fmt.Errorf("listen to heartbeats: %w", err)
+		return nil, err
 	}
-	topologies, err := nc.Subscribe(s.deps.Subjects.Topology(), func(m *nats.Msg) {
-		var t api.Topology
-		if json.Unmarshal(m.Data, &t) == nil {
-			s.routes.setTopology(t)
+	stopBeats, err := f.Follow(s.deps.Subjects.Heartbeat("*"), bus.JSON(func(h api.Heartbeat) error {
+		if err := api.CheckNode(h.ID); err != nil {
+			return err
 		}
-	})
+		s.routes.heard(h)
+		return nil
+	}))
 	if err != nil {
-		return nil, fmt.Errorf("listen to the topology: %w", err)
+		return nil, err
+	}
+	stopTopologies, err := f.Follow(s.deps.Subjects.Topology(), bus.JSON(func(t api.Topology) error {
+		s.routes.setTopology(t)
+		return nil
+	}))
+	if err != nil {
+		return nil, errors.Join(err, stopBeats())
 	}
 	parts.Go(func() { s.sweep(ctx) })
 	parts.Go(func() { s.askTopology(ctx) })
 	return func() {
-		for _, sub := range []*nats.Subscription{beats, topologies} {
-			if err := sub.Unsubscribe(); err != nil && !nc.IsClosed() {
-				s.log.Warn("unsubscribe", "subject", sub.Subject, "error", err)
-			}
+		if err := errors.Join(stopBeats(), stopTopologies()); err != nil {
+			s.log.Warn("announcements are still listened to", "error", err)
 		}
 	}, nil
 }

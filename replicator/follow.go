@@ -7,10 +7,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/table"
 )
 
@@ -38,32 +38,40 @@ func (sh *shard) poke(head uint64) {
 
 // subscribe listens to the hints that logs have grown. A hint that is lost is made up for by polling.
 func (s *Service) subscribe() (unsubscribe func(), err error) {
-	var subs []*nats.Subscription
+	f, err := bus.NewFollower(s.deps.Conn, s.deps.Logger, s.deps.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	var stops []func() error
 	unsubscribe = func() {
-		for _, sub := range subs {
-			// Only a closed connection refuses, and that has ended the subscription.
-			_ = sub.Unsubscribe()
+		for _, stop := range stops {
+			if err := stop(); err != nil {
+				s.deps.Logger.Warn("hints are still listened to", "error", err)
+			}
 		}
 	}
 	for _, sh := range s.shards {
-		subject := s.deps.Subjects.Commits(sh.index)
-		sub, err := s.deps.Conn.Subscribe(subject, func(m *nats.Msg) { sh.poke(hintedHead(m.Data)) })
+		stop, err := f.Follow(s.deps.Subjects.Commits(sh.index), func(data []byte) error {
+			head, err := hintedHead(data)
+			sh.poke(head)
+			return err
+		})
 		if err != nil {
 			unsubscribe()
-			return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+			return nil, err
 		}
-		subs = append(subs, sub)
+		stops = append(stops, stop)
 	}
 	return unsubscribe, nil
 }
 
 // hintedHead reads the head from a hint: a decimal number. Anything else only says that the log may have grown.
-func hintedHead(data []byte) uint64 {
+func hintedHead(data []byte) (uint64, error) {
 	head, err := strconv.ParseUint(string(data), 10, 64)
 	if err != nil {
-		return 0
+		return 0, fmt.Errorf("the head of a log is %s", api.Quote(data))
 	}
-	return head
+	return head, nil
 }
 
 // follow reads and applies a shard's log until ctx ends.

@@ -38,9 +38,12 @@ func FuzzHint(f *testing.F) {
 	f.Add([]byte("300"))
 	f.Add([]byte("-1"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		head := hintedHead(data)
+		head, err := hintedHead(data)
+		if err != nil && (head != 0 || len(err.Error()) > api.MessageBytesMax+100) {
+			t.Fatalf("%q hints at %d, %v", data, head, err)
+		}
 		for _, c := range data {
-			if (c < '0' || c > '9') && head != 0 {
+			if (c < '0' || c > '9') && err == nil {
 				t.Fatalf("%q hints at %d", data, head)
 			}
 		}

@@ -62,6 +62,7 @@ func (s *Service) schema(ctx context.Context, table string) (api.Schema, error) 
 		if remembered.Len() == 0 {
 			return remembered, fmt.Errorf("schema of table %s: %w", table, err)
 		}
+		s.metrics.errors.WithLabelValues("schema").Inc()
 		return remembered, nil
 	}
 	if schema.Len() == 0 {

@@ -45,10 +45,10 @@ func (s *Service) endpoints() []endpoint {
 	return all
 }
 
-// send does what an answer needs; a connection that is gone is the requester's to notice.
+// send takes the error of an answer that could not be sent: whoever asked asks again.
 func (s *Service) send(err error) {
 	if err != nil {
-		s.deps.Logger.Debug("answer not sent", "error", err)
+		s.deps.Logger.Warn("answer not sent", "error", err)
 	}
 }
 

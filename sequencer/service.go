@@ -234,7 +234,7 @@ func (s *Service) closeLanes() {
 // publish sends what nobody answers, and what is only a hint.
 func (s *Service) publish(subject string, data []byte) {
 	if err := s.deps.Conn.Publish(subject, data); err != nil {
-		s.deps.Logger.Debug("not published", "subject", subject, "error", err)
+		s.deps.Logger.Warn("not published", "subject", subject, "error", err)
 	}
 }
 

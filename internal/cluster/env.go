@@ -92,7 +92,7 @@ func (e Env) mux(ready func() error, handler http.Handler) http.Handler {
 func (e Env) serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog: slog.NewLogLogger(e.Logger.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(e.Logger.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()

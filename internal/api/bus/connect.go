@@ -45,7 +45,7 @@ func Connect(o Options) (*nats.Conn, error) {
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if sub != nil && errors.Is(err, nats.ErrSlowConsumer) {
-				return // counted and logged by Service
+				return // counted and logged by Service and Follower
 			}
 			log.Warn("NATS error", "error", err)
 		}),

@@ -34,6 +34,7 @@ type Service struct {
 	nc      *nats.Conn
 	micro   micro.Service
 	dropped prometheus.Counter
+	unsent  prometheus.Counter
 	log     *slog.Logger
 }
 
@@ -43,9 +44,13 @@ func NewService(nc *nats.Conn, o ServiceOptions) (*Service, error) {
 		Name:        "braid_bus_slow_consumer_total",
 		Help:        "Times that a subscription was full and messages for it were dropped.",
 		ConstLabels: prometheus.Labels{"service": o.Name},
+	}), unsent: prometheus.NewCounter(prometheus.CounterOpts{
+		Name:        "braid_bus_answers_unsent_total",
+		Help:        "Answers that could not be sent: whoever asked asks again.",
+		ConstLabels: prometheus.Labels{"service": o.Name},
 	})}
 	if o.Registerer != nil {
-		if err := o.Registerer.Register(s.dropped); err != nil {
+		if err := errors.Join(o.Registerer.Register(s.dropped), o.Registerer.Register(s.unsent)); err != nil {
 			return nil, fmt.Errorf("service %s: %w", o.Name, err)
 		}
 	}
@@ -95,7 +100,7 @@ func (s *Service) Handle(name, subject string, e Endpoint, h Handler) error {
 		opts = append(opts, micro.WithEndpointQueueGroup(e.Queue))
 	}
 	err := s.micro.AddEndpoint(name, micro.HandlerFunc(func(r micro.Request) {
-		h(Incoming{nc: s.nc, subject: r.Subject(), reply: r.Reply(), header: nats.Header(r.Headers()),
+		h(Incoming{s: s, subject: r.Subject(), reply: r.Reply(), header: nats.Header(r.Headers()),
 			data: r.Data(), done: new(atomic.Bool)})
 	}), opts...)
 	if err != nil {
@@ -114,7 +119,7 @@ type Listener struct {
 func (s *Service) Listen(subject string, e Endpoint, h Handler) (*Listener, error) {
 	e = e.withDefaults()
 	sub, err := s.nc.QueueSubscribe(subject, e.Queue, func(m *nats.Msg) {
-		h(Incoming{nc: s.nc, subject: m.Subject, reply: m.Reply, header: m.Header, data: m.Data,
+		h(Incoming{s: s, subject: m.Subject, reply: m.Reply, header: m.Header, data: m.Data,
 			done: new(atomic.Bool)})
 	})
 	if err != nil {
@@ -169,7 +174,7 @@ func (s *Service) Stop() error {
 // Incoming is one message to an endpoint. It may be kept and answered later from any goroutine. The first answer is
 // sent, later ones are not.
 type Incoming struct {
-	nc             *nats.Conn
+	s              *Service
 	subject, reply string
 	header         nats.Header
 	data           []byte
@@ -188,12 +193,17 @@ func (r Incoming) Data() []byte { return r.data }
 // Wants says whether the sender waits for an answer; a plain publish does not.
 func (r Incoming) Wants() bool { return r.reply != "" }
 
-// Reply answers. It is nothing for a plain publish.
+// Reply answers. It is nothing for a plain publish. An error is counted, and the caller's to log: whoever asked hears
+// nothing.
 func (r Incoming) Reply(data []byte, hdr nats.Header) error {
 	if r.reply == "" || r.done.Swap(true) {
 		return nil
 	}
-	return r.nc.PublishMsg(&nats.Msg{Subject: r.reply, Header: hdr, Data: data})
+	err := r.s.nc.PublishMsg(&nats.Msg{Subject: r.reply, Header: hdr, Data: data})
+	if err != nil {
+		r.s.unsent.Inc()
+	}
+	return err
 }
 
 // ReplyJSON answers with v as JSON.
