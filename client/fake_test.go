@@ -118,7 +118,8 @@ func (c *cluster) connect(opts ...Option) *Client {
 // accept answers a write of one row with a TxID.
 func (c *cluster) accept(r bus.Incoming, table string, txid uint64) {
 	hdr := map[string][]string{api.HeaderTxID: {strconv.FormatUint(txid, 10)}}
-	if err := r.ReplyJSON(api.WriteAnswer{Results: []api.WriteResult{{Table: table, TxID: txid, Rows: 1}}}, hdr); err != nil {
+	answer := api.WriteAnswer{Results: []api.WriteResult{{Table: table, TxID: txid, Rows: 1}}}
+	if err := r.ReplyJSON(answer, hdr); err != nil {
 		c.t.Error(err)
 	}
 }

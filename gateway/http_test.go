@@ -99,7 +99,8 @@ func TestHTTPWrite(t *testing.T) {
 		}
 	}
 	// A body of unknown length is cut off at the limit, too.
-	resp, _ := post(t, s.URL+"/write", nil, io.MultiReader(bytes.NewReader(make([]byte, 6000)), bytes.NewReader(make([]byte, 6000))))
+	half := make([]byte, 6000)
+	resp, _ := post(t, s.URL+"/write", nil, io.MultiReader(bytes.NewReader(half), bytes.NewReader(half)))
 	if resp.StatusCode != 413 {
 		t.Errorf("chunked: code %d", resp.StatusCode)
 	}

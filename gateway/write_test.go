@@ -156,7 +156,8 @@ func TestGrowingSchemas(t *testing.T) {
 	a.accepted("ingest.cpu", nil, "cpu temperature=1.5 1\n")
 	b.accepted("ingest.cpu", nats.Header{"Content-Type": {"application/x-ndjson"}}, `{"temperature":2,"timestamp":7}`)
 	writes := c.writes("cpu")
-	if last := writes[len(writes)-1]; !strings.Contains(last, `"temperature":2`) || !strings.Contains(last, `"timestamp":7`) {
+	last := writes[len(writes)-1]
+	if !strings.Contains(last, `"temperature":2`) || !strings.Contains(last, `"timestamp":7`) {
 		t.Fatalf("stored %s", last)
 	}
 }

@@ -38,8 +38,9 @@ func benchService(b *testing.B) *Service {
 		b.Fatal(err)
 	}
 	s, err := New(Config{ID: "p1", Epoch: 1, SegmentsDir: filepath.Join(dir, "segments")}, Deps{
-		Conn: natstest.Connect(b, natstest.Server(b)), FS: disk.OS, Objects: objects, Sequencer: new(instant), Catalog: fakeCatalog{testSchema(b)},
-		Shards: 1, Logger: quiet,
+		Conn: natstest.Connect(b, natstest.Server(b)), FS: disk.OS, Objects: objects, Sequencer: new(instant),
+		Catalog: fakeCatalog{testSchema(b)},
+		Shards:  1, Logger: quiet,
 	})
 	if err != nil {
 		b.Fatal(err)

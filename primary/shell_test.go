@@ -152,7 +152,8 @@ func (s *fakeSequencer) decide(r *api.CommitRequest, g *api.CommitGroup) (api.Gr
 		return a, nil
 	}
 	var a api.GroupAnswer
-	s.records = append(s.records, record{table: h.Table, txid: s.heads[h.Table] + 1, group: *g, node: r.Node, epoch: r.Epoch})
+	s.records = append(s.records,
+		record{table: h.Table, txid: s.heads[h.Table] + 1, group: *g, node: r.Node, epoch: r.Epoch})
 	for range h.Writes {
 		s.heads[h.Table]++
 		a.Writes = append(a.Writes, api.Outcome{Verdict: api.Accepted, TxID: s.heads[h.Table]})

@@ -94,8 +94,8 @@ func newWorld(t testing.TB, shards int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, nc: natstest.Connect(t, natstest.Server(t)), objects: &shelf{Store: objects}, shards: shards, logs: make([][]api.LogRecord, shards),
-		schemas: make(map[string][]api.Column), heads: make(map[string]uint64)}
+	return &world{t: t, nc: natstest.Connect(t, natstest.Server(t)), objects: &shelf{Store: objects}, shards: shards,
+		logs: make([][]api.LogRecord, shards), schemas: make(map[string][]api.Column), heads: make(map[string]uint64)}
 }
 
 // Log is the sequencer's, as a Sequencer has it.

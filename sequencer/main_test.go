@@ -50,7 +50,8 @@ func (w *world) view(f func(kv.Reader) error) {
 func (w *world) node(id, attempt string) (epoch uint64) {
 	w.t.Helper()
 	w.update(func(x kv.Txn) error {
-		a, err := w.core.RegisterNode(x, api.RegisterNodeRequest{ID: id, Role: api.Primary, Mark: "m-" + id, Attempt: attempt})
+		r := api.RegisterNodeRequest{ID: id, Role: api.Primary, Mark: "m-" + id, Attempt: attempt}
+		a, err := w.core.RegisterNode(x, r)
 		epoch = a.Epoch
 		return err
 	})
@@ -124,5 +125,7 @@ func (w *world) log() []api.LogRecord {
 }
 
 func group(h api.GroupHeader, segment uint64) api.CommitGroup {
-	return api.CommitGroup{Segment: segment, Length: 100, CRC: 7, State: api.Confirmed, Header: api.AppendGroupHeader(nil, &h)}
+	return api.CommitGroup{
+		Segment: segment, Length: 100, CRC: 7, State: api.Confirmed, Header: api.AppendGroupHeader(nil, &h),
+	}
 }

@@ -408,7 +408,8 @@ func runOracle(t *testing.T, seed uint64, steps int, idle uint64) {
 	}})
 	w := newWorld(t, store)
 	w.core.KeyWindow, w.core.ProducerIdle = 50, idle
-	d := &driver{world: w, rnd: rand.New(rand.NewPCG(seed, 2)), oracle: newOracle(w.core), prints: map[string]api.Fingerprint{},
+	d := &driver{world: w, rnd: rand.New(rand.NewPCG(seed, 2)), oracle: newOracle(w.core),
+		prints:  map[string]api.Fingerprint{},
 		history: &history{t: t, told: map[string]api.Outcome{}, taken: map[string]string{}},
 		epochs:  map[string]uint64{}, next: map[string]map[string]uint64{}, settled: map[string]map[string]uint64{}}
 	for _, table := range driverTables {

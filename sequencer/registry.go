@@ -59,7 +59,8 @@ func putNode(t kv.Txn, n *node) error {
 // node's registered one.
 func (c Core) SetNodeState(t kv.Txn, r api.NodeStateRequest) (api.NodeStateAnswer, error) {
 	if r.State != api.Live && r.State != api.Draining && r.State != api.Stopped {
-		return api.NodeStateAnswer{}, invalid("node %s: state %s is not one that a node gives itself", r.ID, api.Quote(r.State))
+		return api.NodeStateAnswer{}, invalid(
+			"node %s: state %s is not one that a node gives itself", r.ID, api.Quote(r.State))
 	}
 	n, err := getNode(t, r.ID)
 	switch {

@@ -125,7 +125,8 @@ func (s *script) runMark(d *datadriven.TestData) (string, error) {
 
 func (s *script) runProducer(d *datadriven.TestData) (out string, err error) {
 	err = s.try(func(x kv.Txn) error {
-		a, err := s.core.RegisterProducer(x, api.RegisterProducerRequest{ID: arg(d, "id", ""), Attempt: arg(d, "attempt", "1")})
+		r := api.RegisterProducerRequest{ID: arg(d, "id", ""), Attempt: arg(d, "attempt", "1")}
+		a, err := s.core.RegisterProducer(x, r)
 		out = fmt.Sprintf("epoch %d, known %v, renew every %d s\n", a.Epoch, a.Known, a.RenewSeconds)
 		return err
 	})
@@ -270,7 +271,8 @@ func (s *script) runSweep(d *datadriven.TestData) (out string, err error) {
 func (s *script) runLog(*datadriven.TestData) (string, error) {
 	var out strings.Builder
 	for _, r := range s.log() {
-		fmt.Fprintf(&out, "%d: %s %d-%d, %d rows, segment %s, %s", r.Index, r.Table, r.First, r.Last(), r.Rows, r.Segment, r.State)
+		fmt.Fprintf(&out, "%d: %s %d-%d, %d rows, segment %s, %s",
+			r.Index, r.Table, r.First, r.Last(), r.Rows, r.Segment, r.State)
 		if r.Mask != nil {
 			fmt.Fprintf(&out, ", writes %0*b", r.Writes, r.Mask)
 		}

@@ -312,8 +312,9 @@ func (s *Service) tick(ctx context.Context, lease *Lease) error {
 // listen answers on every subject of the sequencer but the commits.
 func (s *Service) listen() (*bus.Service, error) {
 	service, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
-		Name: "braid-sequencer", Version: api.Version, Description: "sequencer " + s.cfg.ID + ": TxIDs, commit logs, schemas, registry",
-		Logger: s.deps.Logger, Registerer: s.deps.Registerer,
+		Name: "braid-sequencer", Version: api.Version,
+		Description: "sequencer " + s.cfg.ID + ": TxIDs, commit logs, schemas, registry",
+		Logger:      s.deps.Logger, Registerer: s.deps.Registerer,
 	})
 	if err != nil {
 		return nil, err

@@ -175,7 +175,8 @@ func TestI6_FencedRequest(t *testing.T) {
 	if _, err := c.seq.Commit(c.ctx(), 0, &r); !api.IsName(err, api.Fenced) {
 		t.Errorf("a fenced epoch's commit: %v", err)
 	}
-	if _, err := c.seq.SetNodeState(c.ctx(), api.NodeStateRequest{ID: "p1", Epoch: old, State: api.Live}); !api.IsName(err, api.Fenced) {
+	_, err = c.seq.SetNodeState(c.ctx(), api.NodeStateRequest{ID: "p1", Epoch: old, State: api.Live})
+	if !api.IsName(err, api.Fenced) {
 		t.Errorf("a fenced epoch's state: %v", err)
 	}
 	state, err := c.seq.SegmentState(c.ctx(), api.SegmentID{Node: "p1", Epoch: old, Sequence: 1})
@@ -217,7 +218,8 @@ func TestHintsTopologyAndSignsOfLife(t *testing.T) {
 		}
 	}
 	topology, err := c.seq.Topology(c.ctx())
-	if err != nil || topology.Version != a.Topology.Version || topology.Nodes[0].State != api.Live || topology.Cluster == "" {
+	if err != nil || topology.Version != a.Topology.Version ||
+		topology.Nodes[0].State != api.Live || topology.Cluster == "" {
 		t.Errorf("topology %+v, %v", topology, err)
 	}
 }
@@ -232,10 +234,12 @@ func TestRefusals(t *testing.T) {
 	}
 	var subjects api.Subjects
 	_, unregistered := c.seq.SetNodeState(c.ctx(), api.NodeStateRequest{ID: "p9", Epoch: 1, State: api.Live})
-	_, badColumn := c.seq.Schema(c.ctx(), api.SchemaRequest{Table: "cpu", Columns: []api.Column{{Name: "v", Type: api.Tag}}})
+	_, badColumn := c.seq.Schema(c.ctx(),
+		api.SchemaRequest{Table: "cpu", Columns: []api.Column{{Name: "v", Type: api.Tag}}})
 	object := keyed("cpu", f, "k")
 	object.State, object.Holders = api.Pending, []string{"p1"}
-	_, notUploaded := c.seq.Commit(c.ctx(), 0, &api.CommitRequest{Node: "p1", Epoch: c.epoch, Groups: []api.CommitGroup{object}})
+	_, notUploaded := c.seq.Commit(c.ctx(), 0,
+		&api.CommitRequest{Node: "p1", Epoch: c.epoch, Groups: []api.CommitGroup{object}})
 	tests := []struct {
 		what string
 		err  error
@@ -355,7 +359,8 @@ func TestFailedStoreEndsRun(t *testing.T) {
 // TestI8_ADamagedRecordHarmsNoOther: requests that share a transaction with one whose table is damaged in the store
 // get their answers.
 func TestI8_ADamagedRecordHarmsNoOther(t *testing.T) {
-	store := memory.New(memory.Options{Inject: func(uint64) memory.Fault { return memory.Fault{Delay: 5 * time.Millisecond} }})
+	slow := func(uint64) memory.Fault { return memory.Fault{Delay: 5 * time.Millisecond} }
+	store := memory.New(memory.Options{Inject: slow})
 	c := startCluster(t, store, 1)
 	good, bad := c.grow("good"), c.grow("bad")
 	err := store.Update(context.Background(), func(x kv.Txn) error {
@@ -386,7 +391,8 @@ func TestI8_ADamagedRecordHarmsNoOther(t *testing.T) {
 func TestI7_FullQueue(t *testing.T) {
 	store := &brokenStore{Store: memory.New(memory.Options{})}
 	server := natstest.Server(t)
-	startService(t, natstest.Connect(t, server), Config{ID: "s0", QueueRequestsMax: 2, Patience: 300 * time.Millisecond}, store)
+	cfg := Config{ID: "s0", QueueRequestsMax: 2, Patience: 300 * time.Millisecond}
+	startService(t, natstest.Connect(t, server), cfg, store)
 	c := &cluster{t: t, nc: natstest.Connect(t, server)}
 	c.seq = bus.NewSequencer(c.nc, api.Subjects{})
 	f := c.grow("cpu")
@@ -435,7 +441,8 @@ func TestUnknownLayoutIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := New(Config{ID: "s"}, Deps{Conn: natstest.Connect(t, natstest.Server(t)), Store: store, Logger: slog.Default()})
+		nc := natstest.Connect(t, natstest.Server(t))
+		s, err := New(Config{ID: "s"}, Deps{Conn: nc, Store: store, Logger: slog.Default()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -87,7 +87,8 @@ func TestProcessesTakeEveryWayIn(t *testing.T) {
 		})
 	}
 	c.verify()
-	if _, stdout, stderr := braid(t, "tables", "--server", c.nats); !strings.Contains(stdout, "cpu    1     2     4        2   2   2\n") {
+	_, stdout, stderr := braid(t, "tables", "--server", c.nats)
+	if !strings.Contains(stdout, "cpu    1     2     4        2   2   2\n") {
 		t.Fatalf("braid tables does not show 2 rows on every node:\n%s%s", stdout, stderr)
 	}
 	if status, _, stderr := braid(t, "rows", "nosuch", "--server", c.nats); status != 1 || stderr == "" {

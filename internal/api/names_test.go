@@ -40,7 +40,9 @@ func TestIngestSubjects(t *testing.T) {
 }
 
 func TestSchemaPrefixes(t *testing.T) {
-	columns := []api.Column{{Name: "timestamp", Type: api.Timestamp}, {Name: "host", Type: api.Tag}, {Name: "v", Type: api.Int64}}
+	columns := []api.Column{
+		{Name: "timestamp", Type: api.Timestamp}, {Name: "host", Type: api.Tag}, {Name: "v", Type: api.Int64},
+	}
 	s, err := api.NewSchema(columns)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +70,9 @@ func TestSegmentKeys(t *testing.T) {
 	if got, err := api.ParseSegmentKey(id.Key()); err != nil || got != id || id.Key() != "wal/p1/12/345.seg" {
 		t.Fatalf("%s: %v, %v", id.Key(), got, err)
 	}
-	for _, bad := range []string{"", "wal/p1/1/1", "wal/p1/01/1.seg", "wal/P1/1/1.seg", "wal/p1/1/1/1.seg", "x/p1/1/1.seg"} {
+	for _, bad := range []string{
+		"", "wal/p1/1/1", "wal/p1/01/1.seg", "wal/P1/1/1.seg", "wal/p1/1/1/1.seg", "x/p1/1/1.seg",
+	} {
 		if _, err := api.ParseSegmentKey(bad); err == nil {
 			t.Errorf("key %q is accepted", bad)
 		}

@@ -68,7 +68,8 @@ func TestResolveFindsWhatAnotherGatewayGrew(t *testing.T) {
 		}
 	}
 	var wrong api.Fingerprint
-	if _, err := mine.Resolve(t.Context(), "cpu", wrong.Extend(api.Column{Name: "x", Type: api.Tag})); !api.IsName(err, api.Invalid) {
+	_, err = mine.Resolve(t.Context(), "cpu", wrong.Extend(api.Column{Name: "x", Type: api.Tag}))
+	if !api.IsName(err, api.Invalid) {
 		t.Fatalf("a fingerprint that names nothing: %v", err)
 	}
 }

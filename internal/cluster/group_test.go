@@ -197,7 +197,9 @@ func (w *groupWorld) group(t testing.TB, lines string, id api.ProducerSeq, write
 // foreign is a group that another implementation of Arrow could have written.
 func (w *groupWorld) foreign(t testing.TB, o ...ipc.Option) []byte {
 	t.Helper()
-	s := w.schema(t, "foreign", []api.Column{{Name: "tag", Type: api.Tag}, {Name: "i", Type: api.Int64}, {Name: "s", Type: api.String}})
+	s := w.schema(t, "foreign", []api.Column{
+		{Name: "tag", Type: api.Tag}, {Name: "i", Type: api.Int64}, {Name: "s", Type: api.String},
+	})
 	fields := arrow.NewSchema([]arrow.Field{
 		{Name: "timestamp", Type: &arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}},
 		{Name: "tag", Nullable: true, Type: &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32,
@@ -220,7 +222,9 @@ func (w *groupWorld) foreign(t testing.TB, o ...ipc.Option) []byte {
 	if err := errors.Join(iw.Write(b.NewRecordBatch()), iw.Close()); err != nil {
 		t.Fatal(err)
 	}
-	h := api.GroupHeader{Table: "foreign", Fingerprint: s.Fingerprint(s.Len()), Writes: []api.WriteMeta{{Rows: 20, Key: "f"}}}
+	h := api.GroupHeader{
+		Table: "foreign", Fingerprint: s.Fingerprint(s.Len()), Writes: []api.WriteMeta{{Rows: 20, Key: "f"}},
+	}
 	return segment.AppendGroup(nil, &h, out.Bytes())
 }
 
@@ -279,8 +283,10 @@ var errUndone = errors.New("undone, so that every group meets the same store")
 func (w *groupWorld) commit(t testing.TB, g *segment.Group) (r api.LogRecord) {
 	t.Helper()
 	shard := api.Shard(g.Header.Table, groupShards)
-	r = api.LogRecord{Index: 1, Table: g.Header.Table, First: 1, Segment: api.SegmentID{Node: "p1", Epoch: w.node, Sequence: 1},
-		Length: g.Length, CRC: g.CRC, Writes: uint32(len(g.Header.Writes)), Rows: uint64(g.Header.Rows()), State: api.Confirmed}
+	r = api.LogRecord{Index: 1, Table: g.Header.Table, First: 1,
+		Segment: api.SegmentID{Node: "p1", Epoch: w.node, Sequence: 1},
+		Length:  g.Length, CRC: g.CRC, Writes: uint32(len(g.Header.Writes)),
+		Rows: uint64(g.Header.Rows()), State: api.Confirmed}
 	data := api.AppendCommitRequest(nil, &api.CommitRequest{Node: "p1", Epoch: w.node, Groups: []api.CommitGroup{
 		{Segment: 1, Length: g.Length, CRC: g.CRC, State: api.Confirmed, Header: g.HeaderBytes}}})
 	err := w.store.Update(context.Background(), func(txn kv.Txn) error {

@@ -269,7 +269,8 @@ func TestAPutWhoseTemporaryFileIsSweptFailsWithoutEffect(t *testing.T) {
 	m := newDisk(t)
 	d := openTest(t, m)
 	m.Hook(failing(disk.OpLink, "put-", fs.ErrNotExist)) // as if it had been removed under the writer
-	if err := d.Put(t.Context(), testKey, bodies(m)["reader"]); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNotFound) {
+	err := d.Put(t.Context(), testKey, bodies(m)["reader"])
+	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
 	m.Hook(nil)
@@ -282,7 +283,8 @@ func TestOpenRefusesAFileSystemThatReplacesOrCannotLink(t *testing.T) {
 	if _, err := OpenDir(t.Context(), m, "objects"); err == nil || !strings.Contains(err.Error(), "must have hard links") {
 		t.Error(err)
 	}
-	if _, err := OpenDir(t.Context(), replacing{newDisk(t)}, "objects"); err == nil || !strings.Contains(err.Error(), "name that was taken") {
+	_, err := OpenDir(t.Context(), replacing{newDisk(t)}, "objects")
+	if err == nil || !strings.Contains(err.Error(), "name that was taken") {
 		t.Error(err)
 	}
 }

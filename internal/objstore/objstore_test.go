@@ -37,7 +37,8 @@ func TestOpenSaysWhatIsWrongWithASpec(t *testing.T) {
 	for spec, want := range map[string]string{
 		"s3:": "use dir:PATH or s3:BUCKET", "dir:": "use dir:PATH", "": "use dir:PATH",
 		"/data": "use dir:PATH", "mem:x": "use dir:PATH"} {
-		if _, err := objstore.Open(t.Context(), spec, objstore.S3Config{}); err == nil || !strings.Contains(err.Error(), want) {
+		_, err := objstore.Open(t.Context(), spec, objstore.S3Config{})
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("open %q: %v, want %q", spec, err, want)
 		}
 	}

@@ -169,7 +169,9 @@ func TestWriterRefusesWhatIsNoFrame(t *testing.T) {
 	}
 	h := testHeaders(t)[0]
 	frame := AppendGroup(nil, &h, nil)
-	for name, bad := range map[string][]byte{"empty": nil, "cut": frame[:len(frame)-1], "long": append(frame[:len(frame):len(frame)], 0)} {
+	for name, bad := range map[string][]byte{
+		"empty": nil, "cut": frame[:len(frame)-1], "long": append(frame[:len(frame):len(frame)], 0),
+	} {
 		if _, err := w.Append(bad); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}

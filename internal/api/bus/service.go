@@ -115,7 +115,8 @@ type Listener struct {
 	stopped chan struct{}
 }
 
-// Listen listens to a subject until the listener's Stop, which must be called once. It is no endpoint for discovery: micro cannot take one away.
+// Listen listens to a subject until the listener's Stop, which must be called once. It is no endpoint for discovery:
+// micro cannot take one away.
 func (s *Service) Listen(subject string, e Endpoint, h Handler) (*Listener, error) {
 	e = e.withDefaults()
 	sub, err := s.nc.QueueSubscribe(subject, e.Queue, func(m *nats.Msg) {
