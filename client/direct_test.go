@@ -124,7 +124,7 @@ func TestReadsComeFromANodeThatAnswers(t *testing.T) {
 		t.Fatalf("error is %v", err)
 	}
 	tables, err := client.NodeTables(t.Context(), "r1")
-	if err != nil || len(tables) != 1 || tables[0] != (NodeTable{"cpu", 9, 90, "ab"}) {
+	if err != nil || len(tables) != 1 || tables[0] != (NodeTable{Name: "cpu", Applied: 9, Rows: 90, Digest: "ab"}) {
 		t.Fatalf("%v, %v", tables, err)
 	}
 }

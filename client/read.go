@@ -128,6 +128,8 @@ type NodeTable struct {
 	Applied uint64 // TxID
 	Rows    uint64
 	Digest  string // hexadecimal SHA-256
+	// Problem is why the table stands on the node, or has rows that cannot be read; "" if all is well.
+	Problem string
 }
 
 // NodeTables lists the tables of one node.
@@ -143,7 +145,7 @@ func (c *Client) NodeTables(ctx context.Context, node string) ([]NodeTable, erro
 	}
 	out := make([]NodeTable, len(answer.Tables))
 	for i, t := range answer.Tables {
-		out[i] = NodeTable{t.Name, t.Applied, t.Rows, t.Digest}
+		out[i] = NodeTable{t.Name, t.Applied, t.Rows, t.Digest, t.Problem}
 	}
 	return out, nil
 }

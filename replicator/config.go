@@ -38,6 +38,11 @@ type Config struct {
 	CheckpointInterval time.Duration
 	// RepairWait is how long a read waits for a damaged file to be fetched again before it is broken off; 0: 15 s.
 	RepairWait time.Duration
+	// ScrubBytes is how many bytes a second the background check of all files reads; 0: 4 MB, negative: it is off. More
+	// finds damage sooner, and takes disk bandwidth from everything else.
+	ScrubBytes int64
+	// ScrubPause is the rest before each round of it; 0: 10 min.
+	ScrubPause time.Duration
 	// ReadsMax is the most HTTP reads at once, past which they are answered 429; 0: 64.
 	ReadsMax int
 	// WriteTimeout is how long a reader may take no bytes before it is given up; 0: 1 min.
@@ -57,7 +62,7 @@ func (c *Config) check() error {
 	}{
 		{&c.PollInterval, 200 * time.Millisecond}, {&c.FetchTimeout, 15 * time.Second}, {&c.PieceWait, 3 * time.Second},
 		{&c.RetryMax, 5 * time.Second}, {&c.CheckpointInterval, time.Second}, {&c.RepairWait, 15 * time.Second},
-		{&c.WriteTimeout, time.Minute},
+		{&c.WriteTimeout, time.Minute}, {&c.ScrubPause, 10 * time.Minute},
 	} {
 		if *d.value == 0 {
 			*d.value = d.usual
@@ -65,6 +70,9 @@ func (c *Config) check() error {
 		if *d.value < 0 {
 			return errors.New("replicator: durations must not be negative")
 		}
+	}
+	if c.ScrubBytes == 0 {
+		c.ScrubBytes = 4 << 20
 	}
 	for _, n := range []struct {
 		value *int

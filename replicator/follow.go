@@ -17,14 +17,18 @@ import (
 // shard is the loop around one shard's core.
 type shard struct {
 	index int
-	core  *core         // of the loop alone
-	hints chan uint64   // the head that a hint told, 0 for none; one waiting is enough
-	lag   atomic.Uint64 // core.lag for everybody else
+	core  *core       // of the loop alone
+	hints chan uint64 // the head that a hint told, 0 for none; one waiting is enough
+
+	// For everybody else, who must not wait for a disk to know it.
+	lag      atomic.Uint64                    // core.lag
+	standing atomic.Pointer[[]table.Standing] // as the tables had it after the last step
 }
 
 func newShard(index int, cfg coreConfig, position uint64) *shard {
 	sh := &shard{index: index, core: newCore(cfg, position, time.Now()), hints: make(chan uint64, 1)}
 	sh.lag.Store(sh.core.lag())
+	sh.standing.Store(new([]table.Standing))
 	return sh
 }
 
@@ -83,10 +87,17 @@ func (s *Service) follow(ctx context.Context, sh *shard) error {
 			continue
 		}
 		s.step(ctx, sh, r)
-		sh.lag.Store(sh.core.lag())
+		s.tell(sh)
 		s.progressed()
 	}
 	return nil
+}
+
+// tell shows everybody where the shard stands.
+func (s *Service) tell(sh *shard) {
+	sh.lag.Store(sh.core.lag())
+	standing := s.tables.Standing(sh.index)
+	sh.standing.Store(&standing)
 }
 
 // rest waits for a hint, or until something is due.
@@ -98,6 +109,7 @@ func (s *Service) rest(ctx context.Context, sh *shard) {
 		sh.core.hint(time.Now(), head)
 		if at, ok := s.tables.Stalled(sh.index, 0); ok {
 			sh.core.damaged(time.Now(), at, s.tables.Behind(sh.index))
+			s.tell(sh)
 		}
 	case <-timer.C:
 	case <-ctx.Done():

@@ -1,13 +1,16 @@
 package replicator
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -59,8 +62,23 @@ func (s *Service) answer(w http.ResponseWriter, code int, v any) {
 }
 
 func (s *Service) serveTables(w http.ResponseWriter, _ *http.Request) {
-	s.answer(w, http.StatusOK, api.NodeTables{Tables: s.tables.Tables()})
+	problems := s.Standing()
+	tables := s.tables.Tables()
+	for i := range tables {
+		if err := problems[tables[i].Name]; err != nil {
+			tables[i].Problem = oneLine(err)
+			delete(problems, tables[i].Name)
+		}
+	}
+	for name, err := range problems { // those without any transaction here
+		tables = append(tables, api.NodeTable{Name: name, Problem: oneLine(err)})
+	}
+	slices.SortFunc(tables, func(a, b api.NodeTable) int { return cmp.Compare(a.Name, b.Name) })
+	s.answer(w, http.StatusOK, api.NodeTables{Tables: tables})
 }
+
+// oneLine is an error's text as a table of tables can show it: several errors have a line each.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // rowsQuery is what a read of a table asks for.
 type rowsQuery struct {

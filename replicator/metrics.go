@@ -14,13 +14,20 @@ type metrics struct {
 	errors               *prometheus.CounterVec // by operation
 	fetchSeconds         prometheus.Histogram
 	fetchBytes           prometheus.Counter
-	repairs              *prometheus.CounterVec // by what was damaged
+	damage, repairs      *prometheus.CounterVec // by what was damaged
+	scrubBytes           prometheus.Counter
+	scrubRounds          prometheus.Counter
 	readRows             *prometheus.CounterVec // by format
 	readsBroken          prometheus.Counter
-	lag                  prometheus.GaugeFunc
+	gauges               []prometheus.Collector
 }
 
-func newMetrics(r prometheus.Registerer, lag func() float64) (*metrics, error) {
+// gauges tell of the moment when they are asked.
+type gauges struct {
+	lag, standing, damaged func() int
+}
+
+func newMetrics(r prometheus.Registerer, now gauges) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "braid_replicator_" + name, Help: help})
 	}
@@ -38,16 +45,31 @@ func newMetrics(r prometheus.Registerer, lag func() float64) (*metrics, error) {
 		fetchSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "braid_replicator_fetch_seconds",
 			Help: "Time to fetch one segment.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}),
 		fetchBytes:  counter("fetch_bytes_total", "Bytes of fetched segments."),
-		repairs:     vector("repairs_total", "Damaged or missing local files that were replaced.", "what"),
+		damage:      vector("damage_total", "Damaged or missing files and objects that were found.", "what"),
+		repairs:     vector("repairs_total", "Damaged or missing files and objects that were replaced.", "what"),
+		scrubBytes:  counter("scrub_bytes_total", "Bytes that the background check has read."),
+		scrubRounds: counter("scrub_rounds_total", "Times that the background check has read everything."),
 		readRows:    vector("read_rows_total", "Rows that were read over HTTP.", "format"),
 		readsBroken: counter("reads_broken_total", "Reads that were broken off because rows could not be had."),
-		lag: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "braid_replicator_lag_records",
-			Help: "Confirmed log records that are not applied here."}, lag),
+	}
+	for _, g := range []struct {
+		name, help string
+		ask        func() int
+	}{
+		{"lag_records", "Confirmed log records that are not applied here.", now.lag},
+		{"tables_standing", "Tables that stand, or have rows that cannot be read here.", now.standing},
+		{"damaged", "Files and objects that are damaged and could not be repaired yet.", now.damaged},
+	} {
+		m.gauges = append(m.gauges, prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: "braid_replicator_" + g.name, Help: g.help}, func() float64 { return float64(g.ask()) }))
 	}
 	if r == nil {
 		return m, nil
 	}
-	return m, errors.Join(r.Register(m.records), r.Register(m.txids), r.Register(m.rows), r.Register(m.gaps),
-		r.Register(m.held), r.Register(m.errors), r.Register(m.fetchSeconds), r.Register(m.fetchBytes),
-		r.Register(m.repairs), r.Register(m.readRows), r.Register(m.readsBroken), r.Register(m.lag))
+	var errs []error
+	for _, c := range append(m.gauges, m.records, m.txids, m.rows, m.gaps, m.held, m.errors, m.fetchSeconds, m.fetchBytes,
+		m.damage, m.repairs, m.scrubBytes, m.scrubRounds, m.readRows, m.readsBroken) {
+		errs = append(errs, r.Register(c))
+	}
+	return m, errors.Join(errs...)
 }

@@ -150,10 +150,11 @@ func (rd *reading) frame(r *api.LogRecord) ([]byte, error) {
 	}
 	rd.s.deps.Logger.Warn("segment file is missing or damaged, fetching it again", "segment", r.Segment.String(),
 		"table", r.Table, "txid", r.First, "error", err)
-	rd.s.metrics.repairs.WithLabelValues("segment").Inc()
-	if err := rd.refetch(r.Segment); err != nil {
+	rd.s.metrics.damage.WithLabelValues("segment").Inc()
+	if err := rd.refetch(r); err != nil {
 		return nil, err
 	}
+	rd.s.metrics.repairs.WithLabelValues("segment").Inc()
 	return rd.try(r)
 }
 
@@ -171,8 +172,9 @@ func (rd *reading) try(r *api.LogRecord) ([]byte, error) {
 	return segment.ReadGroup(rd.open, r.Offset, r.Length, r.CRC)
 }
 
-// refetch tries to fetch a segment until it comes, for as long as a read may wait.
-func (rd *reading) refetch(id api.SegmentID) error {
+// refetch tries to fetch a record's segment until it comes, for as long as a read may wait. If it does not come, the
+// node goes on trying without the reader.
+func (rd *reading) refetch(r *api.LogRecord) error {
 	if err := rd.close(); err != nil {
 		return err
 	}
@@ -181,13 +183,14 @@ func (rd *reading) refetch(id api.SegmentID) error {
 	retry := time.NewTicker(min(rd.s.cfg.RetryMax, 250*time.Millisecond))
 	defer retry.Stop()
 	for {
-		_, err := rd.s.segments.get(ctx, id)
+		err := rd.s.segments.get(ctx, r.Segment, []*api.LogRecord{r})
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-retry.C:
 		case <-ctx.Done():
+			rd.s.admit(ailment{segment: r.Segment}, r.Table, err)
 			return err
 		}
 	}

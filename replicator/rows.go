@@ -24,6 +24,10 @@ func (s *Service) serveRows(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	applied := s.tables.AppliedTxID(q.table)
+	if why := s.Standing()[q.table]; applied == 0 && why != nil { // it has rows, which are not here now
+		s.refuse(w, api.Errorf(api.Unavailable, "table %q on node %s: %v", q.table, s.cfg.ID, why).InTable(q.table))
+		return
+	}
 	if applied == 0 {
 		s.refuse(w, api.Errorf(api.NotFound, "table %q has no transaction on node %s", q.table, s.cfg.ID).InTable(q.table))
 		return
@@ -132,16 +136,16 @@ func (s *Service) sendRows(
 	return errors.Join(buffer.Flush(), out.release())
 }
 
-// repairTable has a damaged record file cut and read again from the log.
+// repairTable has a damaged record file cut and read again from the log. One that cannot be read, or not be repaired,
+// is tried again later.
 func (s *Service) repairTable(name string, err error) {
-	corrupt := new(table.CorruptError)
-	if !errors.As(err, &corrupt) {
-		return
+	s.metrics.damage.WithLabelValues("table").Inc()
+	if corrupt := new(table.CorruptError); errors.As(err, &corrupt) {
+		if err = s.tables.Repair(name); err == nil {
+			s.metrics.repairs.WithLabelValues("table").Inc()
+			s.shards[api.Shard(name, len(s.shards))].poke(0)
+			return
+		}
 	}
-	s.metrics.repairs.WithLabelValues("table").Inc()
-	if err := s.tables.Repair(name); err != nil {
-		s.metrics.errors.WithLabelValues("repair").Inc()
-		s.deps.Logger.Error("table not repaired", "table", name, "error", err)
-	}
-	s.shards[api.Shard(name, len(s.shards))].poke(0)
+	s.admit(ailment{table: name}, name, err)
 }

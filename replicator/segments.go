@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/objstore"
 	"github.com/seed-551dd829/braid/internal/segment"
 )
 
@@ -33,6 +34,8 @@ type segments struct {
 	log     *slog.Logger
 	queue   chan *flight
 	landed  atomic.Uint64 // fetches that have ended
+	// lost is told of an object that is damaged or gone, once a sound copy from elsewhere is here.
+	lost func(id api.SegmentID, why error)
 
 	mu      sync.Mutex
 	flights map[api.SegmentID]*flight // in the queue or with a worker
@@ -42,8 +45,9 @@ type segments struct {
 // flight is one fetch that any number of callers wait for.
 type flight struct {
 	id      api.SegmentID
-	begun   chan struct{} // closed when a worker has it
-	done    chan struct{} // closed when entries or err stand
+	proof   []*api.LogRecord // commit records that what is fetched must have the groups of
+	begun   chan struct{}    // closed when a worker has it
+	done    chan struct{}    // closed when entries or err stand
 	entries []segment.Entry
 	err     error
 }
@@ -83,7 +87,7 @@ func (s *segments) work(ctx context.Context) error {
 		select {
 		case f := <-s.queue:
 			close(f.begun)
-			f.entries, f.err = s.fetch(ctx, f.id)
+			f.entries, f.err = s.fetch(ctx, f)
 			s.land(f)
 		case <-ctx.Done():
 			return nil
@@ -99,12 +103,12 @@ func (s *segments) land(f *flight) {
 	close(f.done)
 }
 
-// get fetches a segment into its place and returns the places of its groups, all of them checked. It returns errStuck
-// if that takes long; the fetch goes on then, so that a later call finds it done.
-func (s *segments) get(ctx context.Context, id api.SegmentID) ([]segment.Entry, error) {
-	f, err := s.want(id)
+// get fetches a segment into its place, all of it checked, and with the groups of these commit records. It returns
+// errStuck if that takes long; the fetch goes on then, so that a later call finds it done.
+func (s *segments) get(ctx context.Context, id api.SegmentID, records []*api.LogRecord) error {
+	f, err := s.want(id, records)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	patience := time.NewTimer(s.wait)
 	defer patience.Stop()
@@ -115,29 +119,32 @@ func (s *segments) get(ctx context.Context, id api.SegmentID) ([]segment.Entry, 
 			begun = nil
 			patience.Reset(s.wait)
 		case <-f.done:
-			return f.entries, f.err
+			if f.err != nil {
+				return f.err
+			}
+			return prove(id, f.entries, records) // the fetch may have been begun for others
 		case <-patience.C:
 			// In the queue, it is patient for as long as fetches end in front of it.
 			now := s.landed.Load()
 			if begun == nil || now == landed {
-				return nil, errStuck
+				return errStuck
 			}
 			landed = now
 			patience.Reset(s.wait)
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
 
 // want returns the fetch of a segment that is on its way, or puts a new one into the queue.
-func (s *segments) want(id api.SegmentID) (*flight, error) {
+func (s *segments) want(id api.SegmentID, proof []*api.LogRecord) (*flight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.flights[id]; f != nil {
 		return f, nil
 	}
-	f := &flight{id: id, begun: make(chan struct{}), done: make(chan struct{})}
+	f := &flight{id: id, proof: proof, begun: make(chan struct{}), done: make(chan struct{})}
 	select {
 	case s.queue <- f:
 		s.flights[id] = f
@@ -148,27 +155,31 @@ func (s *segments) want(id api.SegmentID) (*flight, error) {
 }
 
 // fetch tries the object store, and then the other nodes, until one gives a whole, sound segment.
-func (s *segments) fetch(ctx context.Context, id api.SegmentID) ([]segment.Entry, error) {
+func (s *segments) fetch(ctx context.Context, f *flight) ([]segment.Entry, error) {
 	begun := time.Now()
-	entries, err := s.fetchFrom(ctx, s.objects, id)
+	entries, objectErr := s.fetchFrom(ctx, s.objects, f)
+	err := objectErr
 	if err != nil {
-		entries, err = s.fetchFromPeers(ctx, id, err)
+		entries, err = s.fetchFromPeers(ctx, f, err)
 	}
 	if err != nil {
 		s.metrics.errors.WithLabelValues("fetch").Inc()
-		return nil, fmt.Errorf("fetch segment %s: %w", id, err)
+		return nil, fmt.Errorf("fetch segment %s: %w", f.id, err)
+	}
+	if errors.Is(objectErr, segment.ErrCorrupt) || errors.Is(objectErr, objstore.ErrNotFound) {
+		s.lost(f.id, objectErr)
 	}
 	s.metrics.fetchSeconds.Observe(time.Since(begun).Seconds())
 	return entries, nil
 }
 
-func (s *segments) fetchFromPeers(ctx context.Context, id api.SegmentID, first error) ([]segment.Entry, error) {
+func (s *segments) fetchFromPeers(ctx context.Context, f *flight, first error) ([]segment.Entry, error) {
 	ask, cancel := context.WithTimeout(ctx, peerTimeout)
 	peers, err := s.peers(ask)
 	cancel()
 	errs := []error{first, err}
 	for _, from := range peers {
-		entries, err := s.fetchFrom(ctx, from, id)
+		entries, err := s.fetchFrom(ctx, from, f)
 		if err == nil {
 			return entries, nil
 		}
@@ -177,12 +188,12 @@ func (s *segments) fetchFromPeers(ctx context.Context, id api.SegmentID, first e
 	return nil, errors.Join(errs...)
 }
 
-func (s *segments) fetchFrom(ctx context.Context, from source, id api.SegmentID) ([]segment.Entry, error) {
+func (s *segments) fetchFrom(ctx context.Context, from source, f *flight) ([]segment.Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	quiet := time.AfterFunc(s.timeout, cancel)
 	defer quiet.Stop()
-	open, err := from(ctx, id)
+	open, err := from(ctx, f.id)
 	if err != nil {
 		return nil, err
 	}
@@ -196,11 +207,14 @@ func (s *segments) fetchFrom(ctx context.Context, from source, id api.SegmentID)
 	if err := s.store(temp, body); err != nil {
 		return nil, err
 	}
-	entries, err := s.inspect(temp, id)
+	entries, err := s.inspect(temp, f.id)
 	if err != nil {
 		return nil, err
 	}
-	path := segment.Path(s.dir, id)
+	if err := prove(f.id, entries, f.proof); err != nil {
+		return nil, err
+	}
+	path := segment.Path(s.dir, f.id)
 	if err := s.fsys.MkdirAll(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
@@ -233,28 +247,40 @@ func (s *segments) store(path string, body io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// inspect checks every byte of a fetched file.
+// inspect checks every byte of a file, and returns the places of its groups.
 func (s *segments) inspect(path string, id api.SegmentID) (entries []segment.Entry, err error) {
+	err = s.open(path, func(f disk.File, size int64) error {
+		r, _, err := segment.Check(f, size, id)
+		if err == nil {
+			entries = r.Groups()
+		}
+		return err
+	})
+	return entries, err
+}
+
+// open calls fn with a file and its size.
+func (s *segments) open(path string, fn func(f disk.File, size int64) error) (err error) {
 	f, err := s.fsys.Open(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	size, err := f.Size()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r, err := segment.Open(f, size)
-	if err != nil {
-		return nil, err
+	return fn(f, size)
+}
+
+// prove checks that a segment has the groups that commit records name.
+func prove(id api.SegmentID, entries []segment.Entry, records []*api.LogRecord) error {
+	for _, r := range records {
+		if !contains(entries, r) {
+			return fmt.Errorf("log record %d of table %s names no group of segment %s", r.Index, r.Table, id)
+		}
 	}
-	if r.ID() != id {
-		return nil, fmt.Errorf("the file is segment %s: %w", r.ID(), segment.ErrCorrupt)
-	}
-	if _, err := r.Verify(); err != nil {
-		return nil, err
-	}
-	return r.Groups(), nil
+	return nil
 }
 
 // ensure sees to it that the bytes of records, all of segment id, are here and have their checksums.
@@ -263,18 +289,16 @@ func (s *segments) ensure(ctx context.Context, id api.SegmentID, records []*api.
 	if err == nil {
 		return nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	missing := errors.Is(err, fs.ErrNotExist) // which it usually is, before the first fetch
+	if !missing {
 		s.log.Warn("segment file is damaged, fetching it again", "segment", id.String(), "error", err)
-		s.metrics.repairs.WithLabelValues("segment").Inc()
+		s.metrics.damage.WithLabelValues("segment").Inc()
 	}
-	entries, err := s.get(ctx, id)
-	if err != nil {
+	if err := s.get(ctx, id, records); err != nil {
 		return err
 	}
-	for _, r := range records {
-		if !contains(entries, r) {
-			return fmt.Errorf("log record %d of table %s names no group of segment %s", r.Index, r.Table, id)
-		}
+	if !missing {
+		s.metrics.repairs.WithLabelValues("segment").Inc()
 	}
 	return nil
 }

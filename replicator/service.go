@@ -26,6 +26,10 @@ type Service struct {
 	reads    chan struct{} // a place for each HTTP read
 	digests  chan digestQuestion
 
+	wardMu   sync.Mutex
+	ward     ward
+	admitted chan struct{} // the ward has a new patient
+
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced whenever a shard made progress
 }
@@ -36,17 +40,23 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, deps: deps, changed: make(chan struct{}),
-		client:  newClient(cfg.FetchParallel),
-		reads:   make(chan struct{}, cfg.ReadsMax),
-		digests: make(chan digestQuestion, digestsMax)}
+		client:   newClient(cfg.FetchParallel),
+		reads:    make(chan struct{}, cfg.ReadsMax),
+		digests:  make(chan digestQuestion, digestsMax),
+		ward:     ward{retryMax: 12 * cfg.RetryMax, patients: make(map[ailment]*patient)},
+		admitted: make(chan struct{}, 1)}
 	var err error
-	s.metrics, err = newMetrics(deps.Registerer, func() float64 { return float64(s.Lag()) })
+	s.metrics, err = newMetrics(deps.Registerer, gauges{
+		lag:      func() int { return int(s.Lag()) },
+		standing: func() int { return len(s.Standing()) },
+		damaged:  s.damaged,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("replicator: %w", err)
 	}
 	s.segments = &segments{fsys: deps.FS, dir: cfg.SegmentsDir, workers: cfg.FetchParallel,
 		timeout: cfg.FetchTimeout, wait: cfg.PieceWait, metrics: s.metrics, log: deps.Logger,
-		objects: fromObjects(deps.Objects), peers: s.peers,
+		objects: fromObjects(deps.Objects), peers: s.peers, lost: s.lostObject,
 		queue: make(chan *flight, queueMax), flights: make(map[api.SegmentID]*flight)}
 	if err := s.segments.prepare(); err != nil {
 		return nil, fmt.Errorf("replicator: %w", err)
@@ -87,6 +97,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.answerDigests(ctx) })
 	g.Go(func() error { return s.checkpoints(ctx) })
+	g.Go(func() error { return s.heal(ctx) })
+	g.Go(func() error { return s.scrub(ctx) })
 	err = g.Wait()
 	unsubscribe()
 	err = errors.Join(err, stopDigests(), s.tables.Close())

@@ -114,6 +114,19 @@ type sealFlags struct {
 	SealInterval time.Duration `help:"Least time between two segments of a primary. Default: 10ms; 100ms on s3, where each costs a PUT."`
 }
 
+// scrubFlag is for whatever has a node's files.
+type scrubFlag struct {
+	ScrubRate int64 `help:"MB a second that a node reads in the background to find damaged files; 0 turns it off." default:"4" placeholder:"MB"`
+}
+
+// scrubBytes is the rate as the configuration has it.
+func (f scrubFlag) scrubBytes() int64 {
+	if f.ScrubRate <= 0 {
+		return -1
+	}
+	return f.ScrubRate << 20
+}
+
 // nodeFlags are what a primary and a replica have in common.
 type nodeFlags struct {
 	natsFlags
@@ -123,8 +136,9 @@ type nodeFlags struct {
 	Data    string `help:"The node's own folder." required:"" type:"path"`
 	Objects string `help:"The object store: dir:PATH or s3:BUCKET[/PREFIX]." required:"" placeholder:"STORE"`
 	s3Flags
-	HTTP         string `name:"http" help:"Address where it serves reads; port 0 picks a free one." default:"127.0.0.1:0"`
-	Advertise    string `help:"host:port under which others reach --http. Default: where it listens." placeholder:"ADDRESS"`
+	HTTP      string `name:"http" help:"Address where it serves reads; port 0 picks a free one." default:"127.0.0.1:0"`
+	Advertise string `help:"host:port under which others reach --http. Default: where it listens." placeholder:"ADDRESS"`
+	scrubFlag
 	ReinstateLag uint64 `help:"Lag, in log records, below which a starting node counts as caught up." default:"1000"`
 }
 

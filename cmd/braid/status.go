@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -28,6 +29,7 @@ type nodeStatus struct {
 	Lag   uint64  `json:"lag"`
 	// Says is the state in the heartbeat, where it is not the registry's.
 	Says api.State `json:"says,omitempty"`
+	api.Standing
 }
 
 // clusterStatus is the output of `braid status --json`.
@@ -91,7 +93,7 @@ func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (clusterStatus, 
 	for _, n := range topology.Nodes {
 		s := nodeStatus{Node: n}
 		if b, ok := heard[n.ID]; ok && b.Epoch == n.Epoch {
-			s.Heard, s.Load, s.Lag = true, b.Load, b.Lag
+			s.Heard, s.Load, s.Lag, s.Standing = true, b.Load, b.Lag, b.Standing
 			if b.State != n.State {
 				s.Says = b.State
 			}
@@ -104,18 +106,35 @@ func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (clusterStatus, 
 func (s clusterStatus) print(p *process) error {
 	fmt.Fprintf(p.stdout, "cluster %s, topology version %d\n", s.Cluster, s.Version)
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tROLE\tSTATE\tEPOCH\tLOAD\tLAG\tHTTP")
+	fmt.Fprintln(w, "NODE\tROLE\tSTATE\tEPOCH\tLOAD\tLAG\tSTANDING\tHTTP")
 	for _, n := range s.Nodes {
-		state, load, lag := string(n.State), "-", "-"
+		state, load, lag, standing := string(n.State), "-", "-", "-"
 		if n.Says != "" {
 			state += " (says " + string(n.Says) + ")"
 		}
 		if n.Heard {
-			load, lag = fmt.Sprintf("%.0f%%", n.Load*100), fmt.Sprint(n.Lag)
-		} else if n.State == api.Live || n.State == api.Recovering {
+			load, lag, standing = fmt.Sprintf("%.0f%%", n.Load*100), fmt.Sprint(n.Lag), fmt.Sprint(n.TablesStanding)
+		} else if n.State != api.Stopped && n.State != api.Dead {
 			state += ", silent"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", n.ID, n.Role, state, n.Epoch, load, lag, n.HTTP)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", n.ID, n.Role, state, n.Epoch, load, lag, standing, n.HTTP)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, n := range s.Nodes {
+		if n.TablesStanding > 0 {
+			fmt.Fprintf(p.stdout, "%s: tables stand: %s. Try: braid tables\n", n.ID, n.names())
+		}
+	}
+	return nil
+}
+
+// names lists the tables that stand, as far as heartbeats name them.
+func (n *nodeStatus) names() string {
+	names := strings.Join(n.StandingNames, ", ")
+	if more := n.TablesStanding - len(n.StandingNames); more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	return names
 }

@@ -26,6 +26,8 @@ type tableStatus struct {
 type nodeTable struct {
 	Applied uint64 `json:"applied"` // TxID
 	Rows    uint64 `json:"rows"`
+	// Problem is why the table stands there, or has rows that cannot be read.
+	Problem string `json:"problem,omitempty"`
 }
 
 // tablesStatus is the output of `braid tables --json`.
@@ -81,7 +83,7 @@ func collectTables(ctx context.Context, cl *client.Client) (status tablesStatus,
 		nodes = append(nodes, m.ID)
 		for _, t := range tables {
 			if s := byName[t.Name]; s != nil { // a table may have appeared since the heads were read
-				s.Nodes[m.ID] = nodeTable{Applied: t.Applied, Rows: t.Rows}
+				s.Nodes[m.ID] = nodeTable{Applied: t.Applied, Rows: t.Rows, Problem: t.Problem}
 				s.Rows = max(s.Rows, t.Rows)
 			}
 		}
@@ -108,6 +110,13 @@ func (c *tablesCmd) print(p *process, status tablesStatus, nodes []string) error
 	}
 	if len(status.Tables) == 0 {
 		fmt.Fprintln(p.stdout, "There is no table yet. Try: curl -d 'cpu,host=a usage=1' http://127.0.0.1:9000/write")
+	}
+	for _, t := range status.Tables {
+		for _, n := range nodes {
+			if problem := t.Nodes[n].Problem; problem != "" {
+				fmt.Fprintf(p.stdout, "%s on %s: %s\n", t.Name, n, problem)
+			}
+		}
 	}
 	for _, id := range sortedKeys(status.Silent) {
 		fmt.Fprintf(p.stderr, "%s did not answer: %s\n", id, status.Silent[id])

@@ -23,6 +23,7 @@ type upCmd struct {
 	s3Flags
 	durabilityFlags
 	sealFlags
+	scrubFlag
 }
 
 // durabilityFlags are the same for everything that takes writes.
@@ -44,6 +45,7 @@ func (c *upCmd) Run(p *process) error {
 		DataDir: c.Data, NATS: c.NATS, HTTP: c.HTTP, Namespace: c.Namespace,
 		Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: c.Sequencers,
 		Store: c.Store, Objects: c.Objects, S3: c.config(), Durability: c.level(), SealInterval: c.SealInterval,
+		ScrubBytes: c.scrubBytes(),
 	}
 	return cluster.Run(p.ctx, cfg, p.log, func(up cluster.Up) { c.tell(p, up) })
 }

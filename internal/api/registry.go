@@ -162,7 +162,18 @@ type Heartbeat struct {
 	FreeBytes int64   `json:"free_bytes"` // what the primary would admit now
 	Senders   int     `json:"senders"`    // distinct senders heard in the last second
 	Lag       uint64  `json:"lag"`        // confirmed log records that it has not applied
+	Standing
 }
+
+// Standing says which of a node's tables stand: it cannot apply or read their rows, because a file or an object is
+// damaged or gone. All others go on.
+type Standing struct {
+	TablesStanding int      `json:"tables_standing"`
+	StandingNames  []string `json:"standing_names,omitempty"` // the first StandingNamesMax of them, by name
+}
+
+// StandingNamesMax bounds the names in a heartbeat.
+const StandingNamesMax = 8
 
 // NodeInfo is the answer of a node to `info`.
 type NodeInfo struct {
@@ -171,6 +182,7 @@ type NodeInfo struct {
 	Load    float64           `json:"load"`
 	Applied map[string]uint64 `json:"applied,omitempty"` // log index by shard
 	Version string            `json:"version"`           // of the program
+	Standing
 }
 
 // DigestRequest asks a node for a table's digest at a TxID; 0 asks for the applied one.
@@ -198,6 +210,8 @@ type NodeTable struct {
 	Applied uint64 `json:"applied"` // TxID
 	Rows    uint64 `json:"rows"`
 	Digest  string `json:"digest"`
+	// Problem is why the table stands on this node, or has rows that cannot be read; "" if all is well.
+	Problem string `json:"problem,omitempty"`
 }
 
 // HeaderSender names who sends a group to a primary, so that it can count its senders.

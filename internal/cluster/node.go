@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +39,10 @@ type NodeConfig struct {
 	// SealInterval is the least time between two segments of a primary. Shorter is lower latency and more, smaller
 	// objects; 0 is what suits the object store: 100 ms on S3, where each PUT costs money, else 10 ms.
 	SealInterval time.Duration
+	// ScrubBytes is how many bytes a second the node reads to find damage before it matters; 0: 4 MB, negative: none.
+	ScrubBytes int64
+	// ScrubPause is the rest before each round of that; 0: 10 min.
+	ScrubPause time.Duration
 	// CaughtUpLag is the lag below which a starting node goes live, in log records.
 	CaughtUpLag uint64
 }
@@ -170,6 +176,7 @@ func (n *node) startReplicator(ctx context.Context, l net.Listener) (err error) 
 	topology := n.member.Topology()
 	n.replicator, err = replicator.New(replicator.Config{
 		ID: n.cfg.ID, DataDir: n.cfg.DataDir, SegmentsDir: n.segments(),
+		ScrubBytes: n.cfg.ScrubBytes, ScrubPause: n.cfg.ScrubPause,
 	}, replicator.Deps{
 		Conn: n.nc, Subjects: n.env.Subjects, FS: n.env.FS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
 		Shards: topology.Shards, Logger: n.log, Registerer: n.env.registerer(n.cfg.ID),
@@ -179,11 +186,18 @@ func (n *node) startReplicator(ctx context.Context, l net.Listener) (err error) 
 		return err
 	}
 	n.member.Report(nil, n.replicator.Lag)
+	n.member.ReportStanding(n.standing)
 	n.stack.start(ctx, "replicator", n.replicator.Run)
 	n.stack.start(ctx, "http", func(ctx context.Context) error {
 		return n.env.serve(ctx, l, n.env.mux(n.readyz, n.replicator.Handler()))
 	})
 	return n.startInfo(ctx)
+}
+
+// standing is what the node's heartbeats tell of tables that stand.
+func (n *node) standing() api.Standing {
+	names := slices.Sorted(maps.Keys(n.replicator.Standing()))
+	return api.Standing{TablesStanding: len(names), StandingNames: names[:min(len(names), api.StandingNamesMax)]}
 }
 
 // startInfo answers `info`: who this node is, and how far it has come.

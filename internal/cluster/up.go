@@ -34,6 +34,9 @@ type Config struct {
 	Durability api.Durability
 	// SealInterval and MergeInterval are as in NodeConfig and GatewayConfig; 0 is the default.
 	SealInterval, MergeInterval time.Duration
+	// ScrubBytes and ScrubPause are as in NodeConfig.
+	ScrubBytes int64
+	ScrubPause time.Duration
 	// TCP makes the services reach NATS over TCP as other processes would; they use it in-process otherwise.
 	TCP bool
 }
@@ -160,6 +163,7 @@ func (u *up) startNodes(ctx context.Context) error {
 				return RunNode(ctx, NodeConfig{
 					ID: id, Role: role, DataDir: filepath.Join(u.cfg.DataDir, "nodes", id),
 					Objects: u.cfg.Objects, S3: u.cfg.S3, HTTP: "127.0.0.1:0", SealInterval: u.cfg.SealInterval,
+					ScrubBytes: u.cfg.ScrubBytes, ScrubPause: u.cfg.ScrubPause,
 				}, u.env, ready)
 			})
 			if err != nil {

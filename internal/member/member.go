@@ -59,6 +59,7 @@ type Member struct {
 	state api.State
 	load  func() Load
 	lag   func() uint64
+	stand func() api.Standing
 }
 
 // Register starts the node's process in the cluster: a new epoch, and its earlier ones are fenced. It asks until the
@@ -79,6 +80,7 @@ func Register(ctx context.Context, cfg Config, seq Sequencer, log *slog.Logger) 
 		cfg: cfg, seq: seq, log: log, epoch: answer.Epoch, topology: answer.Topology,
 		state: api.Recovering,
 		load:  func() Load { return Load{} }, lag: func() uint64 { return 0 },
+		stand: func() api.Standing { return api.Standing{} },
 	}, nil
 }
 
@@ -98,6 +100,13 @@ func (m *Member) Report(load func() Load, lag func() uint64) {
 	if lag != nil {
 		m.lag = lag
 	}
+}
+
+// ReportStanding tells the member where to look for the tables that stand. The function must not wait for a disk.
+func (m *Member) ReportStanding(stand func() api.Standing) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stand = stand
 }
 
 // State is the node's state as this process knows it.
@@ -137,6 +146,7 @@ func (m *Member) Heartbeat() api.Heartbeat {
 	return api.Heartbeat{
 		ID: m.cfg.ID, Role: m.cfg.Role, State: m.state, Epoch: m.epoch, HTTP: m.cfg.HTTP,
 		Load: load.Fraction, FreeBytes: load.FreeBytes, Senders: load.Senders, Lag: m.lag(),
+		Standing: m.stand(),
 	}
 }
 
@@ -168,7 +178,7 @@ func (m *Member) Info(version string, applied map[string]uint64) api.NodeInfo {
 	b := m.Heartbeat()
 	return api.NodeInfo{
 		Node: api.Node{ID: b.ID, Role: b.Role, State: b.State, Epoch: b.Epoch, HTTP: b.HTTP},
-		Lag:  b.Lag, Load: b.Load, Applied: applied, Version: version,
+		Lag:  b.Lag, Load: b.Load, Applied: applied, Version: version, Standing: b.Standing,
 	}
 }
 

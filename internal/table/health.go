@@ -28,16 +28,15 @@ type Standing struct {
 	Why     error
 }
 
-// Standing lists the tables that wait for something else than a pending record, by name.
-func (s *Store) Standing() (all []Standing) {
-	for _, sh := range s.shards {
-		sh.mu.Lock()
-		for t := range sh.stalled {
-			if t.why != errPending {
-				all = append(all, Standing{Table: t.name, Applied: t.state.applied, Index: t.stalledAt, Why: t.why})
-			}
+// Standing lists the tables of a shard that wait for something else than a pending record, by name.
+func (s *Store) Standing(shard int) (all []Standing) {
+	sh := s.shards[shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for t := range sh.stalled {
+		if t.why != errPending {
+			all = append(all, Standing{Table: t.name, Applied: t.state.applied, Index: t.stalledAt, Why: t.why})
 		}
-		sh.mu.Unlock()
 	}
 	slices.SortFunc(all, func(a, b Standing) int { return cmp.Compare(a.Table, b.Table) })
 	return all

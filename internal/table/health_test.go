@@ -46,7 +46,7 @@ func TestI8_OneTablesFolderHoldsUpNoOther(t *testing.T) {
 		if err := s.Checkpoint(); err != nil {
 			t.Fatal(err)
 		}
-		all := s.Standing()
+		all := s.Standing(0)
 		if len(all) != 1 || all[0].Table != "table1" || !errors.Is(all[0].Why, syscall.EACCES) {
 			t.Fatalf("restart %v: standing %+v", restart, all)
 		}
@@ -61,7 +61,7 @@ func TestI8_OneTablesFolderHoldsUpNoOther(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, want := describe(s), describe(reference); got != want || len(s.Standing()) != 0 {
+		if got, want := describe(s), describe(reference); got != want || len(s.Standing(0)) != 0 {
 			t.Fatalf("restart %v: after it was readable again:\n%swant:\n%s", restart, got, want)
 		}
 	}
@@ -95,7 +95,7 @@ func TestCheckFindsEveryDamage(t *testing.T) {
 		if err := s.Repair("table1"); err != nil {
 			t.Fatal(err)
 		}
-		if all := s.Standing(); len(all) != 1 || all[0].Table != "table1" {
+		if all := s.Standing(0); len(all) != 1 || all[0].Table != "table1" {
 			t.Fatalf("%s: standing %+v", what, all)
 		}
 		for at, ok := s.Stalled(0, 0); ok; at, ok = s.Stalled(0, 0) {

@@ -325,7 +325,7 @@ func TestAppendAfterAFullDisk(t *testing.T) {
 		if err != nil || len(done.Failed) != 2 || !errors.Is(done.Failed[0], syscall.ENOSPC) {
 			t.Fatalf("a full disk: %v, %v", done.Failed, err)
 		}
-		if all := s.Standing(); len(all) != 2 || !errors.Is(all[0].Why, syscall.ENOSPC) || s.Behind(0) != 50 {
+		if all := s.Standing(0); len(all) != 2 || !errors.Is(all[0].Why, syscall.ENOSPC) || s.Behind(0) != 50 {
 			t.Fatalf("standing: %+v, %d records behind", all, s.Behind(0))
 		}
 	}
@@ -333,7 +333,7 @@ func TestAppendAfterAFullDisk(t *testing.T) {
 	if _, err := s.Apply(0, log[50:], nil); err != nil {
 		t.Fatal(err)
 	}
-	if all := s.Standing(); len(all) != 0 || s.Behind(0) != 0 {
+	if all := s.Standing(0); len(all) != 0 || s.Behind(0) != 0 {
 		t.Fatalf("standing: %+v, %d records behind", all, s.Behind(0))
 	}
 	reference := open(t, disk.NewMemory())
