@@ -18,10 +18,12 @@ func TestI7_NATSLimitsAreCheckedAtTheStart(t *testing.T) {
 	})
 	monitor := "http://" + pending.MonitorAddr().String()
 	dir := t.TempDir()
-	node := []string{"--id", "p1", "--data", dir + "/p1", "--objects", "dir:" + dir + "/objects"}
+	node := func(role, id string) []string {
+		return []string{role, "--id", id, "--data", dir + "/" + id, "--objects", "dir:" + dir + "/objects"}
+	}
 	for name, args := range map[string][]string{
-		"gateway": {"gateway", "--http", "127.0.0.1:0"}, "primary": append([]string{"primary"}, node...),
-		"replicator": append([]string{"replicator"}, node...),
+		"gateway": {"gateway", "--http", "127.0.0.1:0"}, "primary": node("primary", "p1"),
+		"replicator": node("replicator", "r1"),
 		"sequencer":  {"sequencer", "--store", "embedded:" + dir + "/store"}, "loadtest": {"loadtest", "--rows", "1"},
 	} {
 		t.Run(name, func(t *testing.T) {
