@@ -22,7 +22,7 @@ bench:
 	go test -run '^$$' -bench . -count 6 ./internal/lineproto ./internal/columnar ./primary ./sequencer/...
 
 e2e: ## separate processes over TCP, with kill -9
-	go test -count 1 -v -tags e2e ./internal/cluster/e2e
+	go test -count 1 -v -run '^TestI2|^TestProcesses' ./cmd/braid
 
 ci:
 	.ci/run
