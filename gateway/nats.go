@@ -40,7 +40,8 @@ func (s *Service) listen() (*bus.Service, error) {
 		{"primary-ingest", sub.PrimaryIngest("*")},
 		{"primary-ingest-table", sub.PrimaryIngestTable("*", ">")},
 	} {
-		if err := b.Handle(e.name, e.subject, bus.Endpoint{Queue: queueGroup}, s.incoming); err != nil {
+		pending := bus.Endpoint{Queue: queueGroup, PendingMsgs: pendingMsgsMax, PendingBytes: pendingBytesMax}
+		if err := b.Handle(e.name, e.subject, pending, s.incoming); err != nil {
 			return nil, errors.Join(err, b.Stop())
 		}
 	}
@@ -51,6 +52,14 @@ func (s *Service) listen() (*bus.Service, error) {
 	}
 	return b, nil
 }
+
+// Bounds of what has arrived and is not looked at yet. incoming is quick, but a process that is short of processors may
+// not come to it for a tenth of a second, in which hundreds of megabytes arrive; what is over a bound is dropped, and its
+// writer waits in vain. They stay below the server's max_pending, which is what it has for this connection as a whole.
+const (
+	pendingMsgsMax  = 1 << 18
+	pendingBytesMax = api.NATSMaxPending / 4 * 3
+)
 
 // listenTimeout bounds the wait for the server to know the gateway's subscriptions.
 const listenTimeout = 10 * time.Second
