@@ -37,6 +37,9 @@ type Config struct {
 	// NoPrimaryWait is how long a write waits while no primary is live at all (3 s): longer than
 	// failover needs.
 	NoPrimaryWait time.Duration
+	// BodyTimeout is how long the body of an HTTP request may take to arrive (1 min). Longer lets slow senders hold
+	// the room of others.
+	BodyTimeout time.Duration
 	// DrainFor is how long Run goes on with what it has taken after it was told to stop (10 s).
 	DrainFor time.Duration
 	// HeldBytesMax bounds the payloads and rows in memory (256 MB), HeldRequestsMax the requests
@@ -92,6 +95,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.AttemptTimeout, 4*time.Second)
 	setDefault(&c.OverloadWait, 250*time.Millisecond)
 	setDefault(&c.NoPrimaryWait, 3*time.Second)
+	setDefault(&c.BodyTimeout, time.Minute)
 	setDefault(&c.DrainFor, 10*time.Second)
 	setDefault(&c.HeldBytesMax, 256<<20)
 	setDefault(&c.HeldRequestsMax, 65536)
@@ -106,7 +110,8 @@ func (c *Config) check() error {
 		return errors.New("gateway: no id")
 	case c.Durability != api.DurabilityObject:
 		return fmt.Errorf("gateway: durability %s is not available yet, use object", c.Durability)
-	case min(c.RequestTimeout, c.AttemptTimeout, c.OverloadWait, c.NoPrimaryWait, c.DrainFor) < 0:
+	case min(c.RequestTimeout, c.AttemptTimeout, c.OverloadWait, c.NoPrimaryWait, c.BodyTimeout,
+		c.DrainFor) < 0:
 		return errors.New("gateway: a timeout is negative")
 	case c.HeldBytesMax < int64(c.RequestBytesMax) || c.HeldRequestsMax < 1:
 		return fmt.Errorf("gateway: %d bytes held at most are fewer than one request of %d may have",

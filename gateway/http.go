@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"log/slog"
@@ -70,38 +71,74 @@ func (s *Service) serveWrite(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) readWrite(w http.ResponseWriter, r *http.Request, a answerer) (*request, *api.Error) {
-	q, bad := url.ParseQuery(r.URL.RawQuery)
-	if bad != nil {
-		return nil, api.Errorf(api.Invalid, "query: %v", bad)
-	}
-	unit, err := precision(q)
-	if err != nil {
-		return nil, err
-	}
-	o, err := decodeHeaders(r.Header, s.cfg.Durability, true)
-	if err != nil {
-		return nil, err
-	}
-	size := r.ContentLength
-	if size > int64(s.cfg.RequestBytesMax) {
-		return nil, s.bodyTooLarge()
-	}
-	if size < 0 {
-		size = int64(s.cfg.RequestBytesMax)
-	}
+	req, size, err := s.readHead(r)
 	// The body counts while it arrives: slow senders must not pile up unseen.
-	if !s.held.take(size) {
-		return nil, s.noRoom()
+	if err == nil && !s.held.take(size) {
+		err = s.noRoom()
+	}
+	if err != nil {
+		if err.Name != api.TooLarge {
+			s.discard(w, r)
+		}
+		return nil, err
 	}
 	defer s.held.drop(size)
-	data, bad := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.cfg.RequestBytesMax)))
+	var data bytes.Buffer
+	if r.ContentLength > 0 {
+		data.Grow(int(size) + bytes.MinRead)
+	}
+	bad := s.readBody(&data, w, r)
 	if tooLarge := new(http.MaxBytesError); errors.As(bad, &tooLarge) {
 		return nil, s.bodyTooLarge()
 	}
 	if bad != nil {
 		return nil, api.Errorf(api.Invalid, "read the body: %v", bad)
 	}
-	return &request{options: o, data: data, precision: unit, arrived: time.Now(), answerer: a}, nil
+	req.data, req.arrived, req.answerer = data.Bytes(), time.Now(), a
+	return req, nil
+}
+
+// readHead reads all but the body, and says how large that may be.
+func (s *Service) readHead(r *http.Request) (req *request, size int64, err *api.Error) {
+	q, bad := url.ParseQuery(r.URL.RawQuery)
+	if bad != nil {
+		return nil, 0, api.Errorf(api.Invalid, "query: %v", bad)
+	}
+	unit, err := precision(q)
+	if err != nil {
+		return nil, 0, err
+	}
+	o, err := decodeHeaders(r.Header, s.cfg.Durability, true)
+	if err != nil {
+		return nil, 0, err
+	}
+	if size = r.ContentLength; size < 0 {
+		size = int64(s.cfg.RequestBytesMax)
+	}
+	if size > int64(s.cfg.RequestBytesMax) {
+		return nil, 0, s.bodyTooLarge()
+	}
+	return &request{options: o, precision: unit}, size, nil
+}
+
+// discard takes the rest of a body off the connection. Who is still sending would not hear the answer: the connection is
+// closed under him.
+func (s *Service) discard(w http.ResponseWriter, r *http.Request) {
+	if err := s.readBody(io.Discard, w, r); err != nil {
+		s.log.Debug("the sender of a refused body may not hear of it", "error", err)
+	}
+}
+
+// readBody copies all of a body, in time: one that trickles in would hold its room for ever.
+func (s *Service) readBody(to io.Writer, w http.ResponseWriter, r *http.Request) error {
+	c := http.NewResponseController(w)
+	if err := c.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)); err != nil {
+		return err
+	}
+	if _, err := io.Copy(to, http.MaxBytesReader(w, r.Body, int64(s.cfg.RequestBytesMax))); err != nil {
+		return err
+	}
+	return c.SetReadDeadline(time.Time{}) // of the connection, on which more may come
 }
 
 func (s *Service) bodyTooLarge() *api.Error {

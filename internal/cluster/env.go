@@ -91,7 +91,7 @@ func (e Env) mux(ready func() error, handler http.Handler) http.Handler {
 // serve answers HTTP on l until ctx ends; requests that are open then may finish.
 func (e Env) serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second,
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(e.Logger.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
