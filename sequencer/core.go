@@ -48,14 +48,22 @@ func Open(t kv.Txn, id string, shards int) (Cluster, error) {
 		t.Set(appendNumbers(nil, kindCluster), appendText(newValue(uint64(shards)), id))
 		return Cluster{ID: id, Shards: shards}, nil
 	}
-	if len(raw) != 6 || string(raw[:5]) != "braid" {
-		return Cluster{}, fmt.Errorf("%w: %x is not Braid's mark", ErrLayout, raw)
-	}
-	if raw[5] != layoutVersion {
-		return Cluster{}, fmt.Errorf("%w: it has version %d, this program knows version %d; run the version of Braid "+
-			"that wrote it", ErrLayout, raw[5], layoutVersion)
+	if err := checkLayout(raw); err != nil {
+		return Cluster{}, err
 	}
 	return getCluster(t)
+}
+
+// checkLayout reads a layout's mark.
+func checkLayout(raw []byte) error {
+	if len(raw) != 6 || string(raw[:5]) != "braid" {
+		return fmt.Errorf("%w: %x is not Braid's mark", ErrLayout, raw)
+	}
+	if raw[5] != layoutVersion {
+		return fmt.Errorf("%w: it has version %d, this program knows version %d; run the version of Braid "+
+			"that wrote it", ErrLayout, raw[5], layoutVersion)
+	}
+	return nil
 }
 
 func checkEmpty(t kv.Txn) error {

@@ -31,7 +31,7 @@ type cli struct {
 	Gateway    gatewayCmd    `cmd:"" help:"Run a gateway: takes rows, routes them to primaries."`
 	Primary    primaryCmd    `cmd:"" help:"Run a primary: writes rows to its WAL and commits them."`
 	Replicator replicatorCmd `cmd:"" help:"Run a replica: replays every table, serves reads."`
-	Sequencer  sequencerCmd  `cmd:"" help:"Run a sequencer: gives each write its TxID."`
+	Sequencer  sequencerCmds `cmd:"" help:"Run a sequencer, which gives each write its TxID, or look into its store."`
 	Loadtest   loadtestCmd   `cmd:"" help:"Load a cluster, measure it, and verify that nothing was lost."`
 	Status     statusCmd     `cmd:"" help:"Show the nodes: role, state, epoch, load, lag."`
 	Tables     tablesCmd     `cmd:"" help:"Show the tables: head, rows, and how far each node is."`

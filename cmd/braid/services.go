@@ -169,12 +169,18 @@ func (c *replicatorCmd) Run(p *process) error {
 	return c.run(p, cluster.NodeConfig{Role: api.Replica})
 }
 
+// sequencerCmds is `braid sequencer` alone, and what else can be done with a sequencer's store.
+type sequencerCmds struct {
+	Run     sequencerCmd `cmd:"" default:"withargs" help:"Run a sequencer; braid sequencer alone does the same."`
+	Inspect inspectCmd   `cmd:"" help:"Show what a sequencer's store holds: nodes, tables, logs, what expires. Writes nothing."`
+}
+
 type sequencerCmd struct {
 	natsFlags
 	monitorFlag
 	readyFlag
 	ID    string `help:"Name in logs and metrics. Default: a random one."`
-	Store string `help:"Where TxIDs live: embedded:DIR." required:"" placeholder:"STORE"`
+	Store string `help:"Where TxIDs live: embedded:DIR, or fdb:CLUSTER_FILE." required:"" placeholder:"STORE"`
 	HTTP  string `name:"http" help:"Address for /metrics, /healthz and /readyz; port 0 picks a free one." default:"127.0.0.1:0"`
 }
 

@@ -60,7 +60,8 @@ type Txn interface {
 // Store is safe for concurrent use. All its transactions are serialisable: as if they ran one after the other, in an
 // order that agrees with real time.
 type Store interface {
-	// View runs f on one state of the store. An error of f is returned as it is.
+	// View runs f on one state of the store, again if the store asks for it: f must have no effect but what it
+	// overwrites on every run. An error of f is returned as it is.
 	View(ctx context.Context, f func(Reader) error) error
 	// Update runs f, again if the store asks for it (a conflict), and makes its writes durable. f must have no
 	// effect but through its Txn and what it overwrites on every run. An error of f undoes it and is returned as it
