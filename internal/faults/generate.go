@@ -114,7 +114,7 @@ func (g *generator) hit(target string) Hit {
 	h := Hit{Kind: pick(g.Rand, g.kinds...), Target: target, For: g.pause()}
 	node := slices.Contains(g.plan.Nodes, target)
 	switch {
-	case !node && (h.Kind == Double || h.Kind == Move), target == g.plan.SmallDisk && h.Kind == Move:
+	case h.Kind == Double && !node, h.Kind == Move && (target[0] != 'p' || target == g.plan.SmallDisk):
 		h.Kind = Kill
 	case h.Kind == KillAgain:
 		h.Again = g.pause()

@@ -27,7 +27,7 @@ const (
 	Pause Kind = "SIGSTOP"
 	// Double pauses a node and starts it a second time on the same data folder, which must be refused.
 	Double Kind = "second process on the folder of a paused"
-	// Move pauses a node, starts a copy of its folder under its id, as when a machine's image is started elsewhere,
+	// Move pauses a primary, starts a copy of its folder under its id, as when a machine's image is started elsewhere,
 	// and wakes the first, which must find itself fenced and end.
 	Move Kind = "copy elsewhere and wake the paused"
 	// Fill leaves no byte free on a node's disk until it has stopped, and frees it after For.
@@ -83,6 +83,19 @@ func (p *Plan) Processes() []string {
 	}
 	all = append(all, "sequencer")
 	return append(append(all, p.Nodes...), p.Gates...)
+}
+
+// duration is how long the steps take, if no process keeps a hit waiting.
+func (p *Plan) duration() (d time.Duration) {
+	for _, s := range p.Steps {
+		d += s.Wait
+		var longest time.Duration
+		for _, h := range s.Hits {
+			longest = max(longest, h.For+h.Again)
+		}
+		d += longest
+	}
+	return d
 }
 
 // Kinds lists the kinds of fault that the plan has.

@@ -1,0 +1,94 @@
+//go:build unix
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Report says what a run has shown.
+type Report struct {
+	Took         time.Duration
+	Transactions int // in all tables
+	Acknowledged int
+	Conflicts    int
+	// UnknownStored and UnknownLost are writes without a definite answer, by what became of them.
+	UnknownStored, UnknownLost int
+	// LockOps and RegistryOps are the lengths of the histories that were found linearizable.
+	LockOps, RegistryOps int
+	Lives                int // of all processes
+}
+
+func (r Report) String() string {
+	return fmt.Sprintf("%.1f s, %d lives; %d transactions; %d writes acknowledged, %d conflicts, "+
+		"unknown: %d stored, %d not; %d operations on the lock and %d on the registry linearizable",
+		r.Took.Seconds(), r.Lives, r.Transactions, r.Acknowledged, r.Conflicts, r.UnknownStored, r.UnknownLost,
+		r.LockOps, r.RegistryOps)
+}
+
+// Run plays a plan. It returns an error for everything that the cluster did wrong; opts.Dir then has the processes'
+// logs (logs/) and the story of the run (story.txt).
+func Run(ctx context.Context, plan *Plan, opts Options) (report Report, err error) {
+	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
+		return report, err
+	}
+	ev, err := newEvents(filepath.Join(opts.Dir, "story.txt"))
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, ev.close()) }()
+	ev.add("%s", plan)
+	c, err := newCluster(plan, opts, ev)
+	if err != nil {
+		return report, err
+	}
+	defer func() {
+		err = errors.Join(err, c.close())
+		report.Took = time.Since(ev.start)
+		for _, p := range c.processes {
+			report.Lives += p.lives
+		}
+	}()
+	if err := c.start(ctx); err != nil {
+		return report, err
+	}
+	return report, c.scenario(ctx, &report)
+}
+
+// scenario hurts a running cluster while clients write to it, heals it, and judges.
+func (c *cluster) scenario(ctx context.Context, report *Report) (err error) {
+	w, err := newWorkload(c.plan, c.opts, c.events, c.servers)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- w.run(ctx) }()
+	c.hurt(ctx)
+	c.events.add("the last fault is over")
+	if err := c.heal(ctx); err != nil {
+		cancel()
+		return errors.Join(err, <-ended)
+	}
+	c.events.add("everything is ready")
+	w.heal()
+	select {
+	case err = <-ended:
+	case <-time.After(c.opts.Patience):
+		cancel()
+		err = errors.Join(fmt.Errorf("writers have no answer %s after all was healed", c.opts.Patience), <-ended)
+	}
+	if err = errors.Join(err, c.events.err()); err != nil {
+		return err
+	}
+	c.events.add("the writers have ended")
+	j := &judge{client: w.clients[0], nodes: c.plan.Nodes, patience: c.opts.Patience, report: report}
+	return errors.Join(j.all(ctx, w), c.events.err())
+}
