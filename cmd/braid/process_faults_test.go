@@ -30,11 +30,12 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: the fault scenarios with real processes are long; run without -short")
 	}
-	traits := faults.Traits{SmallDisk: true}
-	if err := faults.CanMount(t.TempDir()); err != nil {
-		traits.SmallDisk = false
-		t.Logf("SKIPPED: no disk will be full, since this machine does not allow it: %v", err)
+	opts := faults.Options{
+		Patience: faultPatience,
+		Braid:    func(args ...string) *exec.Cmd { return tiedCommand(asBraid, args...) },
+		NATS:     func(args ...string) *exec.Cmd { return tiedCommand(asNATS, args...) },
 	}
+	traits := machine(t, &opts)
 	first, last, err := seedRange(*faultSeeds)
 	if err != nil {
 		t.Fatalf("-faults.seeds %q: %v", *faultSeeds, err)
@@ -42,9 +43,33 @@ func TestFaults(t *testing.T) {
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			playFaults(t, faults.Generate(seed, *faultSteps, traits))
+			playFaults(t, faults.Generate(seed, *faultSteps, traits), opts)
 		})
 	}
+}
+
+// machine finds out what this machine can do, and says what it cannot.
+func machine(t *testing.T, opts *faults.Options) (traits faults.Traits) {
+	if err := faults.CanMount(t.TempDir()); err != nil {
+		t.Logf("SKIPPED: no disk will be full, since this machine does not allow it: %v", err)
+	} else {
+		traits.SmallDisk = true
+	}
+	opts.S3 = os.Getenv("BRAID_TEST_VERSITYGW")
+	if opts.S3 == "" {
+		opts.S3 = "versitygw"
+	}
+	if err := faults.CanServeS3(opts.S3, t.TempDir()); err != nil {
+		t.Logf("SKIPPED: no scenario has an S3 server; BRAID_TEST_VERSITYGW names the program: %v", err)
+	} else {
+		traits.S3 = true
+	}
+	if _, err := os.Stat("/proc/self/task"); err != nil {
+		t.Logf("SKIPPED: no paused primary will be replaced: %v", err)
+	} else {
+		traits.Threads = true
+	}
+	return traits
 }
 
 func seedRange(s string) (first, last uint64, err error) {
@@ -56,16 +81,13 @@ func seedRange(s string) (first, last uint64, err error) {
 	return first, last, err
 }
 
-func playFaults(t *testing.T, plan *faults.Plan) {
+func playFaults(t *testing.T, plan *faults.Plan, opts faults.Options) {
 	dir, err := os.MkdirTemp("", fmt.Sprintf("braid-faults-%d-", plan.Seed))
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := faults.Run(t.Context(), plan, faults.Options{
-		Dir: dir, Patience: faultPatience,
-		Braid: func(args ...string) *exec.Cmd { return tiedCommand(asBraid, args...) },
-		NATS:  func(args ...string) *exec.Cmd { return tiedCommand(asNATS, args...) },
-	})
+	opts.Dir = dir
+	report, err := faults.Run(t.Context(), plan, opts)
 	if err != nil {
 		t.Fatalf("%v\n%s\nlogs and story: %s\nagain: go test ./cmd/braid -count 1 -run TestFaults "+
 			"-faults.seeds %d -faults.steps %d", err, plan, dir, plan.Seed, plan.Size)

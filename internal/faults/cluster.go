@@ -37,6 +37,7 @@ type cluster struct {
 	events    *events
 	servers   string // NATS URLs
 	processes map[string]*process
+	s3        string // host:port of the S3 server, "" for none
 	mounted   string // where the small disk is, "" for nowhere
 
 	mu      sync.Mutex
@@ -66,6 +67,11 @@ func newCluster(plan *Plan, opts Options, ev *events) (*cluster, error) {
 	if err := c.addNATS(); err != nil {
 		return nil, err
 	}
+	if plan.S3 {
+		if err := c.addS3(); err != nil {
+			return nil, err
+		}
+	}
 	for _, id := range plan.Nodes {
 		c.folders[id] = filepath.Join(opts.Dir, "nodes", id)
 	}
@@ -75,12 +81,15 @@ func newCluster(plan *Plan, opts Options, ev *events) (*cluster, error) {
 		}
 	}
 	for _, name := range plan.Processes() {
-		if strings.HasPrefix(name, "nats") {
+		if strings.HasPrefix(name, "nats") || name == "s3" {
 			continue
 		}
 		c.add(name, func() *exec.Cmd { return c.command(name) })
-		// Whoever starts while NATS is away says so and ends: that is its supervisor's matter.
+		// Whoever starts while NATS or the object store is away says so and ends: that is its supervisor's matter.
 		c.processes[name].excuse("connect to NATS at")
+		if plan.S3 {
+			c.processes[name].excuse("open object store s3:")
+		}
 	}
 	return c, nil
 }
@@ -152,11 +161,14 @@ func (c *cluster) node(id, folder string) *exec.Cmd {
 	if id[0] == 'r' {
 		role = "replicator"
 	}
-	return c.opts.Braid(role, "--id", id, "--data", folder, "--objects", c.objects(),
-		"--server", c.servers, "--json", "--http", "127.0.0.1:0")
+	args := []string{role, "--id", id, "--data", folder, "--server", c.servers, "--json", "--http", "127.0.0.1:0"}
+	if !c.plan.S3 {
+		return c.opts.Braid(append(args, "--objects", "dir:"+filepath.Join(c.opts.Dir, "objects"))...)
+	}
+	cmd := c.opts.Braid(append(args, "--objects", "s3:"+s3Bucket, "--s3-endpoint", "http://"+c.s3, "--s3-path-style")...)
+	cmd.Env = append(cmd.Env, s3Environment()...)
+	return cmd
 }
-
-func (c *cluster) objects() string { return "dir:" + filepath.Join(c.opts.Dir, "objects") }
 
 // start starts every process in an order that lets each find what it needs.
 func (c *cluster) start(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 type Traits struct {
 	SmallDisk bool // a file system of limited size can be mounted
 	S3        bool // an S3 server is there
+	Threads   bool // /proc tells whether a process has stopped, which Move needs
 }
 
 // Generate draws a plan of so many steps. First it draws which kinds of fault exist at all, so that some plans hold
@@ -41,7 +42,7 @@ func Generate(seed uint64, size int, traits Traits) *Plan {
 		p.SmallDisk = p.Nodes[0]
 	}
 	p.S3 = s3 && traits.S3
-	g := generator{Rand: r, plan: p, kinds: drawKinds(r)}
+	g := generator{Rand: r, plan: p, kinds: drawKinds(r), threads: traits.Threads}
 	for range size {
 		p.Steps = append(p.Steps, g.step())
 	}
@@ -63,9 +64,10 @@ func drawKinds(r *rand.Rand) []Kind {
 
 type generator struct {
 	*rand.Rand
-	plan   *Plan
-	kinds  []Kind
-	longed bool // one pause that outlasts everybody's patience is enough
+	plan    *Plan
+	kinds   []Kind
+	threads bool // of Traits
+	longed  bool // one pause that outlasts everybody's patience is enough
 }
 
 // pause is how long something lasts: mostly short, in whole milliseconds so that a plan reads well.
@@ -114,7 +116,7 @@ func (g *generator) hit(target string) Hit {
 	h := Hit{Kind: pick(g.Rand, g.kinds...), Target: target, For: g.pause()}
 	node := slices.Contains(g.plan.Nodes, target)
 	switch {
-	case h.Kind == Double && !node, h.Kind == Move && (target[0] != 'p' || target == g.plan.SmallDisk):
+	case h.Kind == Double && !node, h.Kind == Move && !g.movable(target):
 		h.Kind = Kill
 	case h.Kind == KillAgain:
 		h.Again = g.pause()
@@ -123,4 +125,8 @@ func (g *generator) hit(target string) Hit {
 		h.For = longPauseMin + time.Duration(g.IntN(int((longPauseMax-longPauseMin)/time.Millisecond)))*time.Millisecond
 	}
 	return h
+}
+
+func (g *generator) movable(target string) bool {
+	return g.threads && target[0] == 'p' && target != g.plan.SmallDisk
 }

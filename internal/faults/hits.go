@@ -136,6 +136,9 @@ func (c *cluster) move(ctx context.Context, p *process, pausedFor time.Duration)
 		return err
 	}
 	p.signal(p.current(), syscall.SIGSTOP)
+	if err := poll(ctx, c.opts.Patience, p.current().stopped); err != nil {
+		return err
+	}
 	to := filepath.Join(c.opts.Dir, "nodes", fmt.Sprintf("%s-%d", p.name, time.Now().UnixNano()))
 	if err := os.CopyFS(to, os.DirFS(c.folder(p.name))); err != nil {
 		p.signal(p.current(), syscall.SIGCONT)

@@ -11,11 +11,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var everything = Traits{SmallDisk: true, S3: true, Threads: true}
+
 // TestSameSeedSamePlan: one line is enough to see a plan again.
 func TestSameSeedSamePlan(t *testing.T) {
 	seen := make(map[string]uint64)
 	for seed := range uint64(500) {
-		a, b := Generate(seed, 10, Traits{true, true}).String(), Generate(seed, 10, Traits{true, true}).String()
+		a, b := Generate(seed, 10, everything).String(), Generate(seed, 10, everything).String()
 		if a != b {
 			t.Fatalf("seed %d gives two plans:\n%s%s", seed, a, b)
 		}
@@ -30,7 +32,7 @@ func TestSameSeedSamePlan(t *testing.T) {
 func TestPlansCanBeRun(t *testing.T) {
 	kinds := make(map[Kind]int)
 	for seed := range uint64(500) {
-		for _, traits := range []Traits{{}, {SmallDisk: true, S3: true}} {
+		for _, traits := range []Traits{{}, everything} {
 			p := Generate(seed, 10, traits)
 			if len(p.Steps) != 10 || p.S3 && !traits.S3 || p.SmallDisk != "" && !traits.SmallDisk {
 				t.Fatalf("not what was asked for with %+v:\n%s", traits, p)
@@ -40,6 +42,9 @@ func TestPlansCanBeRun(t *testing.T) {
 			}
 			if p.SmallDisk != "" && p.Kinds()[Fill] == 0 {
 				t.Fatalf("a small disk that never fills up:\n%s", p)
+			}
+			if p.Kinds()[Move] > 0 && !traits.Threads {
+				t.Fatalf("a move that cannot be made:\n%s", p)
 			}
 			for k, n := range p.Kinds() {
 				kinds[k] += n

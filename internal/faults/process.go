@@ -4,6 +4,8 @@ package faults
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,6 +28,8 @@ type process struct {
 	command func() *exec.Cmd
 	logs    string // folder; every life of the process has a file there
 	events  *events
+	// ready waits until the process can be used, nil for one that prints a line of JSON then.
+	ready func(context.Context) error
 
 	mu     sync.Mutex
 	wanted bool
@@ -44,7 +48,6 @@ type running struct {
 	stdin io.Closer // a child ends when its parent has: it reads this to its end
 	log   *os.File  // its stderr
 	ready chan struct{}
-	told  map[string]any // the ready line, once ready is closed
 	done  chan struct{}
 	err   error // of Wait, once done is closed
 	// released is closed when the supervisor shall not care for this life any more.
@@ -122,11 +125,17 @@ func (p *process) spawn() (*running, error) {
 // follow reads the ready line and waits for the end.
 func (p *process) follow(r *running, stdout io.Reader) {
 	defer close(r.done)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	lines := bufio.NewReader(stdout)
-	line, err := lines.ReadBytes('\n')
-	if err == nil && json.Unmarshal(line, &r.told) == nil {
-		p.events.add("%s is ready", p.name)
-		close(r.ready)
+	if p.ready != nil {
+		go func() {
+			if p.ready(ctx) == nil {
+				p.isUp(r)
+			}
+		}()
+	} else if line, err := lines.ReadBytes('\n'); err == nil && json.Valid(line) {
+		p.isUp(r)
 	}
 	if _, err := io.Copy(io.Discard, lines); err != nil {
 		p.events.add("%s: stdout: %v", p.name, err)
@@ -135,6 +144,11 @@ func (p *process) follow(r *running, stdout io.Reader) {
 	if err := r.log.Close(); err != nil {
 		p.events.fail("%s: %w", p.name, err)
 	}
+}
+
+func (p *process) isUp(r *running) {
+	p.events.add("%s is ready", p.name)
+	close(r.ready)
 }
 
 // judge decides whether a process may have ended by itself.
@@ -246,6 +260,26 @@ func (p *process) release() *running {
 	close(r.released)
 	<-p.ended
 	return r
+}
+
+// stopped says whether every thread of a process has stopped: SIGSTOP does not wait for them.
+func (r *running) stopped() error {
+	pid := r.cmd.Process.Pid
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		return fmt.Errorf("process %d has no threads in /proc: %w", pid, err)
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		// pid (name) state …; the name may hold anything
+		if _, state, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " "); state[0] != 'T' {
+			return fmt.Errorf("%s: state %.1s", path, state)
+		}
+	}
+	return nil
 }
 
 // current is the process's last life.
