@@ -47,11 +47,18 @@ type NodeConfig struct {
 	CaughtUpLag uint64
 }
 
+func (c NodeConfig) sealInterval() time.Duration {
+	switch {
+	case c.SealInterval != 0:
+		return c.SealInterval
+	case strings.HasPrefix(c.Objects, "s3:"):
+		return 100 * time.Millisecond
+	}
+	return 10 * time.Millisecond
+}
+
 // catalogTables is how many tables' schemas a process remembers.
 const catalogTables = 4096
-
-// sealIntervalS3 is NodeConfig.SealInterval on S3.
-const sealIntervalS3 = 100 * time.Millisecond
 
 // leaveTimeout bounds what a node that leaves waits for the sequencer: it goes even if nobody hears it.
 const leaveTimeout = 3 * time.Second
@@ -94,9 +101,6 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 		return err
 	}
 	defer l.Close() // a second time where it was served; harmless
-	if cfg.SealInterval == 0 && strings.HasPrefix(cfg.Objects, "s3:") {
-		cfg.SealInterval = sealIntervalS3
-	}
 	n := &node{cfg: cfg, env: env, nc: nc, beats: beats, stack: newStack(), log: env.Logger}
 	if n.cfg.Advertise == "" {
 		n.cfg.Advertise = l.Addr().String()
@@ -244,7 +248,7 @@ func (n *node) settle(ctx context.Context) error {
 func (n *node) startPrimary(ctx context.Context) error {
 	topology := n.member.Topology()
 	p, err := primary.New(primary.Config{
-		ID: n.cfg.ID, Epoch: n.member.Epoch(), SegmentsDir: n.segments(), SealInterval: n.cfg.SealInterval,
+		ID: n.cfg.ID, Epoch: n.member.Epoch(), SegmentsDir: n.segments(), SealInterval: n.cfg.sealInterval(),
 	}, primary.Deps{
 		Conn: n.nc, Subjects: n.env.Subjects, FS: n.env.FS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
 		Shards: topology.Shards, Logger: n.log, Registerer: n.env.registerer(n.cfg.ID),

@@ -1,8 +1,8 @@
 // Package objstore keeps immutable objects under keys: segments, whole or not at all. An object is
 // put once and never changed, so that everybody who reads a key reads the same bytes.
 //
-// `dir:PATH` is a directory, for one machine or a shared file system; `s3:BUCKET` is a bucket behind
-// any S3 API; `mem:` is for tests. All of them run the suite in objstoretest. The package does
+// `dir:PATH` is a directory, for one machine or a shared file system; `s3:BUCKET` is a bucket
+// behind any S3 API; `mem:` is for tests. All of them run the suite in objstoretest. The package does
 // not delete: trimming is the business of whoever knows what is unreferenced, and is not built yet.
 package objstore
 
@@ -174,7 +174,8 @@ func Open(ctx context.Context, spec string, s S3Config) (Store, error) {
 	case ok && kind == "s3" && rest != "":
 		return OpenS3(ctx, rest, s)
 	}
-	return nil, fmt.Errorf("object store %q is not understood: use dir:PATH or s3:BUCKET, or mem: in tests", spec)
+	return nil, fmt.Errorf("object store %q is not understood: use dir:PATH or s3:BUCKET, "+
+		"or mem: in tests", spec)
 }
 
 // Sized makes r deliver exactly size bytes: if it ends before, the reader's error is

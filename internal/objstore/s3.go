@@ -72,44 +72,25 @@ func openS3(ctx context.Context, name string, cfg S3Config, limits s3Limits) (*S
 		err = s.probe(ctx)
 	}
 	if err != nil {
-		s.Close()
-		return nil, fmt.Errorf("open object store s3:%s: %w", name, err)
+		return nil, fmt.Errorf("open object store s3:%s: %w", name, errors.Join(err, s.Close()))
 	}
 	return s, nil
 }
 
 func (s *S3) setUp(ctx context.Context, name string, cfg S3Config) error {
-	bucket, prefix, _ := strings.Cut(strings.TrimSuffix(name, "/"), "/")
-	if bucket == "" {
+	s.bucket, s.prefix, _ = strings.Cut(strings.TrimSuffix(name, "/"), "/")
+	if s.bucket == "" {
 		return errors.New("no bucket named: use s3:BUCKET or s3:BUCKET/PREFIX")
 	}
-	if prefix != "" {
-		if err := CheckKey(prefix); err != nil {
+	if s.prefix != "" {
+		if err := CheckKey(s.prefix); err != nil {
 			return fmt.Errorf("prefix: %w", err)
 		}
-		prefix += "/"
+		s.prefix += "/"
 	}
-	if u, err := url.Parse(cfg.Endpoint); cfg.Endpoint != "" &&
-		(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-		return fmt.Errorf("endpoint %q is not a URL like http://127.0.0.1:9000", cfg.Endpoint)
-	}
-	s.bucket, s.prefix = bucket, prefix
-	a, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient()),
-		config.WithLogger(logging.Nop{})) // what goes wrong comes as an error
+	a, err := cfg.load(ctx)
 	if err != nil {
-		return fmt.Errorf("AWS configuration: %w", err)
-	}
-	if cfg.Endpoint != "" {
-		a.BaseEndpoint = &cfg.Endpoint
-	}
-	if cfg.Region != "" {
-		a.Region = cfg.Region
-	}
-	if a.Region == "" && a.BaseEndpoint == nil {
-		return errors.New("no region: give --s3-region, or set AWS_REGION")
-	}
-	if a.Region == "" {
-		a.Region = "us-east-1"
+		return err
 	}
 	if s.http, err = s.httpClient(a.HTTPClient); err != nil {
 		return err
@@ -128,12 +109,39 @@ func (s *S3) setUp(ctx context.Context, name string, cfg S3Config) error {
 	return nil
 }
 
+// load is the environment's and the shared files' configuration with cfg in front of it.
+func (cfg S3Config) load(ctx context.Context) (aws.Config, error) {
+	if u, err := url.Parse(cfg.Endpoint); cfg.Endpoint != "" &&
+		(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return aws.Config{},
+			fmt.Errorf("endpoint %q is not a URL like http://127.0.0.1:9000", cfg.Endpoint)
+	}
+	a, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(awshttp.NewBuildableClient()),
+		config.WithLogger(logging.Nop{})) // what goes wrong comes as an error
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("AWS configuration: %w", err)
+	}
+	if cfg.Endpoint != "" {
+		a.BaseEndpoint = &cfg.Endpoint
+	}
+	switch {
+	case cfg.Region != "":
+		a.Region = cfg.Region
+	case a.Region == "" && a.BaseEndpoint == nil:
+		return aws.Config{}, errors.New("no region: give --s3-region, or set AWS_REGION")
+	case a.Region == "":
+		a.Region = "us-east-1"
+	}
+	return a, nil
+}
+
 // credentials looks for them now, for a better error than that of the first request.
 func (s *S3) credentials(ctx context.Context, p aws.CredentialsProvider) error {
 	ctx, cancel := s.call(ctx)
 	defer cancel()
 	if _, err := p.Retrieve(ctx); err != nil {
-		return fmt.Errorf("no credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE): %w", err)
+		return fmt.Errorf("no credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "+
+			"or AWS_PROFILE): %w", err)
 	}
 	return nil
 }

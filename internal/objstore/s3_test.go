@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seed-551dd829/braid/internal/objstore"
@@ -39,6 +40,32 @@ func TestS3(t *testing.T) {
 				return openS3(t, server, bucket+prefix)
 			})
 		})
+	}
+}
+
+// TestProbesDoNotMeet: nodes that start at the same moment probe under keys of their own, and what
+// they leave behind is no object.
+func TestProbesDoNotMeet(t *testing.T) {
+	server := s3test.Start(t)
+	server.Bucket("bucket")
+	stores := make([]*objstore.S3, 8)
+	errs := make([]error, len(stores))
+	var done sync.WaitGroup
+	for i := range stores {
+		done.Go(func() {
+			if stores[i], errs[i] = objstore.OpenS3(t.Context(), "bucket", server.Config()); errs[i] == nil {
+				errs[i] = stores[i].Close()
+			}
+		})
+	}
+	done.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for info, err := range openS3(t, server, "bucket").List(t.Context(), "") {
+		t.Errorf("%+v, %v is listed", info, err)
 	}
 }
 

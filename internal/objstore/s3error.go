@@ -82,7 +82,8 @@ func hint(err error) string {
 	switch c := code(err); {
 	case c == "NoSuchBucket":
 		return "create the bucket, or correct its name"
-	case c == "InvalidAccessKeyId" || c == "SignatureDoesNotMatch" || c == "ExpiredToken" || c == "InvalidToken":
+	case c == "InvalidAccessKeyId" || c == "SignatureDoesNotMatch" || c == "ExpiredToken" ||
+		c == "InvalidToken":
 		return "the credentials are wrong: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile"
 	case c == "RequestTimeTooSkewed":
 		return "this machine's clock is wrong"
@@ -92,11 +93,13 @@ func hint(err error) string {
 		c == "IllegalLocationConstraintException":
 		return "the region is wrong: " + regionHint(err)
 	case status(err) == http.StatusForbidden:
-		return "the credentials need s3:PutObject and s3:GetObject on the objects, s3:ListBucket on the bucket"
+		return "the credentials need s3:PutObject and s3:GetObject on the objects, and " +
+			"s3:ListBucket on the bucket"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "is the server running, and is --s3-endpoint its URL?"
 	case errors.As(err, &dns):
-		return "is --s3-endpoint right? With a server of your own, --s3-path-style keeps the bucket out of the host name"
+		return "is --s3-endpoint right? With a server of your own, --s3-path-style keeps the " +
+			"bucket out of the host name"
 	}
 	return ""
 }

@@ -16,14 +16,15 @@ const probePrefix = ".probe/"
 var errUnconditional = errors.New("the server ignores If-None-Match: it replaced the probe, and " +
 	"would replace segments. Use a server, or a mode of it, that has conditional writes")
 
-// probe tries what everything rests on, under a key that nobody else has: that an object can be put,
-// is not replaced, and can be read, and that what is not there is "not found". A store that replaced
-// objects would lose acknowledged writes, so it is better not to start. The probe's object stays,
-// since nothing here may delete.
+// probe tries what everything rests on, under a key that nobody else has: that an object can be
+// put, is not replaced, and can be read, and that what is not there is "not found". A store that
+// replaced objects would lose acknowledged writes, so it is better not to start. The probe's object
+// stays, since nothing here may delete.
 func (s *S3) probe(ctx context.Context) error {
 	key := s.prefix + probePrefix + rand.Text()
 	first, second := Bytes([]byte("put first\n")), Bytes([]byte("put second\n"))
-	if err := s.upload(ctx, &key, first); err != nil && !taken(err) { // by an attempt whose answer was lost
+	// "Taken" can only be by an attempt whose answer was lost.
+	if err := s.upload(ctx, &key, first); err != nil && !taken(err) {
 		return fmt.Errorf("put the probe %s: %w", key, err)
 	}
 	switch err := s.upload(ctx, &key, second); {
@@ -44,8 +45,8 @@ func (s *S3) probe(ctx context.Context) error {
 	}
 	key += ".none"
 	if _, err := s.head(ctx, &key); !errors.Is(err, ErrNotFound) {
-		return fmt.Errorf("look for %s, which is not there: %w; without s3:ListBucket a server does not tell", key,
-			cmp.Or(err, errors.New("it is there")))
+		return fmt.Errorf("look for %s, which is not there: %w; without s3:ListBucket a server does "+
+			"not tell", key, cmp.Or(err, errors.New("it is there")))
 	}
 	return nil
 }

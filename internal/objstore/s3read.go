@@ -97,7 +97,8 @@ func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 					continue // a probe, or nothing of ours
 				case key <= last:
 					// Amazon's directory buckets do this.
-					yield(Info{}, fmt.Errorf("list %s: the server does not list in order: %q after %q", prefix, key, last))
+					yield(Info{}, fmt.Errorf("list %s: the server does not list in order: %q after %q",
+						prefix, key, last))
 					return
 				}
 				last = key
@@ -109,7 +110,9 @@ func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 	}
 }
 
-func (s *S3) page(ctx context.Context, pages *s3.ListObjectsV2Paginator) (*s3.ListObjectsV2Output, error) {
+func (s *S3) page(
+	ctx context.Context, pages *s3.ListObjectsV2Paginator,
+) (*s3.ListObjectsV2Output, error) {
 	ctx, cancel := s.call(ctx)
 	defer cancel()
 	page, err := pages.NextPage(ctx)
