@@ -14,14 +14,14 @@ import (
 
 // carried is what a group has with it for the shell.
 type carried struct {
-	from      replier
+	from      Replier
 	frame     []byte // until it is appended
 	arrivedAt time.Duration
 	rows      int
 }
 
-// replier tells the sender of a group what became of it; the first answer counts. It is a bus.Incoming.
-type replier interface {
+// Replier tells the sender of a group what became of it; the first answer counts. It is a bus.Incoming.
+type Replier interface {
 	Reply(data []byte, hdr nats.Header) error
 	ReplyError(e *api.Error) error
 }
@@ -36,7 +36,7 @@ func (s *Service) handle(in bus.Incoming) {
 }
 
 // take never waits: a group is refused here, or handed to the checkers.
-func (s *Service) take(sender string, frame []byte, from replier) {
+func (s *Service) take(sender string, frame []byte, from Replier) {
 	now := s.now()
 	if len(sender) > senderBytesMax {
 		sender = sender[:senderBytesMax]
@@ -51,9 +51,13 @@ func (s *Service) take(sender string, frame []byte, from replier) {
 	}
 	admitted := false
 	s.step(func(c *core, _ time.Duration) { admitted = c.arrive(g) })
-	if !admitted {
-		return
+	if admitted {
+		s.look(g)
 	}
+}
+
+// queueCheck hands a group to the checkers.
+func (s *Service) queueCheck(g *group) {
 	select {
 	case s.checks <- g:
 	default:
@@ -70,10 +74,14 @@ func (s *Service) checkLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case g := <-s.checks:
-			refusal := s.examine(ctx, g)
-			s.step(func(c *core, now time.Duration) { c.check(now, g, refusal) })
+			s.check(ctx, g)
 		}
 	}
+}
+
+func (s *Service) check(ctx context.Context, g *group) {
+	refusal := s.examine(ctx, g)
+	s.step(func(c *core, now time.Duration) { c.check(now, g, refusal) })
 }
 
 // CheckFrame takes a sender's frame apart and checks all but its rows: length, checksum, names, limits, and that every

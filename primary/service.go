@@ -29,7 +29,7 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	senders senders
-	started time.Time
+	now     func() time.Duration // since New, on the monotonic clock
 
 	checks    chan *group   // admitted, to be checked
 	unpacking chan struct{} // one token for each group that is unpacked at this moment
@@ -39,6 +39,9 @@ type Service struct {
 
 	running sync.WaitGroup                  // goroutines of Run
 	spawn   func(func(ctx context.Context)) // starts one of them, with the context that ends when Run gives up
+	look    func(*group)                    // has a group checked
+	append  func()                          // has the appender look for work
+	wake    func(at time.Duration)          // has tick called then, which is earlier than was asked before
 
 	mu       sync.Mutex // guards what follows; nothing that blocks happens under it
 	core     *core
@@ -65,8 +68,18 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("primary %s: %w", cfg.ID, err)
 	}
+	s := newService(cfg, deps, m)
+	started := time.Now()
+	s.now = func() time.Duration { return time.Since(started) }
+	s.look = s.queueCheck
+	s.append = func() { signal(s.diskWork) }
+	s.wake = func(time.Duration) { signal(s.rearm) }
+	return s, nil
+}
+
+func newService(cfg Config, deps Deps, m *metrics) *Service {
 	return &Service{
-		cfg: cfg, deps: deps, log: deps.Logger, metrics: m, started: time.Now(),
+		cfg: cfg, deps: deps, log: deps.Logger, metrics: m,
 		checks:    make(chan *group, checksMax),
 		unpacking: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		diskWork:  make(chan struct{}, 1),
@@ -78,7 +91,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			segmentBytes: cfg.SegmentBytesMax, inFlight: cfg.InFlight, sealInterval: cfg.SealInterval,
 			objectPatience: cfg.ObjectPatience, commitPatience: cfg.CommitPatience,
 		}),
-	}, nil
+	}
 }
 
 // Run serves until ctx ends, and then finishes what it has admitted within DrainFor; new groups get 503 meanwhile.
@@ -169,9 +182,6 @@ func (s *Service) Load() Load {
 	}
 	return l
 }
-
-// now is the time since New, on the monotonic clock.
-func (s *Service) now() time.Duration { return time.Since(s.started) }
 
 func (s *Service) epochDir() string {
 	return filepath.Join(s.cfg.SegmentsDir, s.cfg.ID, strconv.FormatUint(s.cfg.Epoch, 10))

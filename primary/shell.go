@@ -3,6 +3,7 @@ package primary
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -36,11 +37,11 @@ func (s *Service) step(event func(c *core, now time.Duration)) {
 	}
 	clear(s.effects)
 	if len(s.disk) > disk {
-		signal(s.diskWork)
+		s.append()
 	}
 	if at, ok := s.core.nextTick(); ok && at < s.armed {
 		s.armed = at
-		signal(s.rearm)
+		s.wake(at)
 	}
 	s.metrics.admitted.Set(float64(s.core.admitted))
 	s.metrics.flying.Set(float64(s.core.flying))
@@ -58,21 +59,23 @@ func signal(c chan struct{}) {
 	}
 }
 
+// never is when a tick comes that nobody waits for.
+const never = time.Duration(math.MaxInt64)
+
 // tickLoop brings ticks when the core wants them.
 func (s *Service) tickLoop(ctx context.Context) {
-	const never = time.Hour
-	timer := time.NewTimer(never)
+	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
 		now := s.now()
 		at, ok := s.core.nextTick()
 		if !ok {
-			at = now + never
+			at = never
 		}
 		s.armed = at
 		s.mu.Unlock()
-		timer.Reset(max(0, at-now))
+		timer.Reset(max(0, min(at-now, time.Hour)))
 		select {
 		case <-ctx.Done():
 			return

@@ -32,30 +32,42 @@ type appender struct {
 	s      *Service
 	open   *walFile
 	sealed map[uint64]*walFile // without a place in flight
+
+	effects []effect // those that are being done
+	failed  bool
 }
 
-// appendLoop does the core's disk effects in order. After an error it does nothing more: the core has ended.
+// appendLoop does the core's disk effects in order.
 func (s *Service) appendLoop(ctx context.Context) {
-	a := &appender{s: s, sealed: make(map[uint64]*walFile)}
-	var work []effect
-	var failed error
+	a := newAppender(s)
 	for {
 		select {
 		case <-ctx.Done():
 			a.close()
 			return
 		case <-s.diskWork:
+			a.work()
 		}
-		s.mu.Lock()
-		work, s.disk = s.disk, work[:0]
-		s.mu.Unlock()
-		for i := 0; i < len(work) && failed == nil; i++ {
-			if failed = a.do(&work[i]); failed != nil {
-				s.step(func(c *core, _ time.Duration) { c.stop(failed) })
-			}
-		}
-		clear(work)
 	}
+}
+
+func newAppender(s *Service) *appender {
+	return &appender{s: s, sealed: make(map[uint64]*walFile)}
+}
+
+// work does what there is to do. After an error it does nothing more: the core has ended.
+func (a *appender) work() {
+	s := a.s
+	s.mu.Lock()
+	a.effects, s.disk = s.disk, a.effects[:0]
+	s.mu.Unlock()
+	for i := 0; i < len(a.effects) && !a.failed; i++ {
+		if err := a.do(&a.effects[i]); err != nil {
+			a.failed = true
+			s.step(func(c *core, _ time.Duration) { c.stop(err) })
+		}
+	}
+	clear(a.effects)
 }
 
 func (a *appender) do(e *effect) error {

@@ -104,9 +104,9 @@ type Deps struct {
 }
 
 func (d *Deps) check() error {
-	if d.Conn == nil || d.FS == nil || d.Objects == nil || d.Sequencer == nil || d.Catalog == nil ||
+	if d.FS == nil || d.Objects == nil || d.Sequencer == nil || d.Catalog == nil ||
 		d.Shards < 1 || d.Logger == nil {
-		return errors.New("replicator: Conn, FS, Objects, Sequencer, Catalog, Shards and Logger must be set")
+		return errors.New("replicator: FS, Objects, Sequencer, Catalog, Shards and Logger must be set")
 	}
 	if d.Topology == nil {
 		d.Topology = func(context.Context) (api.Topology, error) { return api.Topology{}, nil }

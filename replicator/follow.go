@@ -25,8 +25,8 @@ type shard struct {
 	standing atomic.Pointer[[]table.Standing] // as the tables had it after the last step
 }
 
-func newShard(index int, cfg coreConfig, position uint64) *shard {
-	sh := &shard{index: index, core: newCore(cfg, position, time.Now()), hints: make(chan uint64, 1)}
+func newShard(index int, cfg coreConfig, position uint64, now time.Time) *shard {
+	sh := &shard{index: index, core: newCore(cfg, position, now), hints: make(chan uint64, 1)}
 	sh.lag.Store(sh.core.lag())
 	sh.standing.Store(new([]table.Standing))
 	return sh
@@ -81,7 +81,7 @@ func hintedHead(data []byte) (uint64, error) {
 // follow reads and applies a shard's log until ctx ends.
 func (s *Service) follow(ctx context.Context, sh *shard) error {
 	for ctx.Err() == nil {
-		r, ok := sh.core.due(time.Now())
+		r, ok := sh.core.due(s.now())
 		if !ok {
 			s.rest(ctx, sh)
 			continue
@@ -106,13 +106,17 @@ func (s *Service) rest(ctx context.Context, sh *shard) {
 	defer timer.Stop()
 	select {
 	case head := <-sh.hints:
-		sh.core.hint(time.Now(), head)
-		if at, ok := s.tables.Stalled(sh.index, 0); ok {
-			sh.core.damaged(time.Now(), at, s.tables.Behind(sh.index))
-			s.tell(sh)
-		}
+		s.hinted(sh, head)
 	case <-timer.C:
 	case <-ctx.Done():
+	}
+}
+
+func (s *Service) hinted(sh *shard, head uint64) {
+	sh.core.hint(s.now(), head)
+	if at, ok := s.tables.Stalled(sh.index, 0); ok {
+		sh.core.damaged(s.now(), at, s.tables.Behind(sh.index))
+		s.tell(sh)
 	}
 }
 
@@ -124,10 +128,10 @@ func (s *Service) step(ctx context.Context, sh *shard, r request) {
 	answer, err := s.read(ctx, sh.index, r)
 	if err != nil {
 		s.trouble(ctx, sh, "log", err)
-		sh.core.failed(time.Now(), r)
+		sh.core.failed(s.now(), r)
 		return
 	}
-	sh.core.answered(time.Now(), r, answer.Head, len(answer.Records))
+	sh.core.answered(s.now(), r, answer.Head, len(answer.Records))
 	if len(answer.Records) == 0 {
 		return
 	}
@@ -138,11 +142,11 @@ func (s *Service) step(ctx context.Context, sh *shard, r request) {
 	done, err := s.tables.Apply(sh.index, answer.Records, held)
 	if err != nil {
 		s.trouble(ctx, sh, "apply", err)
-		sh.core.failed(time.Now(), r)
+		sh.core.failed(s.now(), r)
 		return
 	}
 	s.count(sh, done)
-	sh.core.applied(time.Now(), r, s.progress(sh.index, answer.Records))
+	sh.core.applied(s.now(), r, s.progress(sh.index, answer.Records))
 }
 
 func (s *Service) read(ctx context.Context, shard int, r request) (api.LogAnswer, error) {
@@ -214,16 +218,21 @@ func (s *Service) gather(ctx context.Context, sh *shard, records []api.LogRecord
 		need[r.Segment] = append(need[r.Segment], r)
 	}
 	failed := make([]error, len(order))
+	s.each(len(order), func(i int) { failed[i] = s.segments.ensure(ctx, order[i], need[order[i]]) })
+	return s.hold(ctx, sh, records, order, failed)
+}
+
+// sideBySide calls f for 0 to n-1, some at a time.
+func (s *Service) sideBySide(n int, f func(i int)) {
 	var g errgroup.Group
 	g.SetLimit(2 * s.segments.workers)
-	for i, id := range order {
+	for i := range n {
 		g.Go(func() error {
-			failed[i] = s.segments.ensure(ctx, id, need[id])
+			f(i)
 			return nil
 		})
 	}
-	_ = g.Wait() // the errors are in failed
-	return s.hold(ctx, sh, records, order, failed)
+	_ = g.Wait() // f has no error
 }
 
 // hold says of each record why its bytes cannot be had; nil if all can.

@@ -18,7 +18,7 @@ import (
 // admit takes in something that is damaged; table, if not "", cannot be read because of it.
 func (s *Service) admit(a ailment, table string, why error) {
 	s.wardMu.Lock()
-	fresh := s.ward.admit(time.Now(), a, table, why)
+	fresh := s.ward.admit(s.now(), a, table, why)
 	s.wardMu.Unlock()
 	if !fresh {
 		return
@@ -73,7 +73,7 @@ func (s *Service) attempt(ctx context.Context, a ailment) {
 	if err == nil {
 		s.ward.dismiss(a)
 	} else {
-		attempts = s.ward.failed(time.Now(), a, err)
+		attempts = s.ward.failed(s.now(), a, err)
 	}
 	s.wardMu.Unlock()
 	switch {

@@ -27,6 +27,8 @@ type segments struct {
 	dir     string
 	objects source
 	peers   func(context.Context) ([]source, error) // who else may have it
+	// obtain fetches a segment: get, with workers behind it, or fetchNow.
+	obtain  func(context.Context, api.SegmentID, []*api.LogRecord) error
 	workers int
 	timeout time.Duration // without a byte, until a source is given up
 	wait    time.Duration // of a caller, for a fetch that has begun
@@ -135,6 +137,15 @@ func (s *segments) get(ctx context.Context, id api.SegmentID, records []*api.Log
 			return ctx.Err()
 		}
 	}
+}
+
+// fetchNow fetches a segment without a worker. Two callers at once fetch it twice, which does no harm.
+func (s *segments) fetchNow(ctx context.Context, id api.SegmentID, records []*api.LogRecord) error {
+	entries, err := s.fetch(ctx, &flight{id: id, proof: records})
+	if err != nil {
+		return err
+	}
+	return prove(id, entries, records)
 }
 
 // want returns the fetch of a segment that is on its way, or puts a new one into the queue.
@@ -294,7 +305,7 @@ func (s *segments) ensure(ctx context.Context, id api.SegmentID, records []*api.
 		s.log.Warn("segment file is damaged, fetching it again", "segment", id.String(), "error", err)
 		s.metrics.damage.WithLabelValues("segment").Inc()
 	}
-	if err := s.get(ctx, id, records); err != nil {
+	if err := s.obtain(ctx, id, records); err != nil {
 		return err
 	}
 	if !missing {

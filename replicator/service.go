@@ -26,6 +26,9 @@ type Service struct {
 	reads    chan struct{} // a place for each HTTP read
 	digests  chan digestQuestion
 
+	now  func() time.Time
+	each func(n int, f func(i int)) // calls f for 0 to n-1, side by side where it can
+
 	wardMu   sync.Mutex
 	ward     ward
 	admitted chan struct{} // the ward has a new patient
@@ -36,10 +39,27 @@ type Service struct {
 
 // New opens the node's tables, which takes time proportional to their records, and starts nothing. Run closes them.
 func New(cfg Config, deps Deps) (*Service, error) {
+	if deps.Conn == nil {
+		return nil, errors.New("replicator: Conn must be set")
+	}
+	s, err := newService(cfg, deps, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	s.segments.obtain = s.segments.get
+	s.each = s.sideBySide
+	if err := s.open(0); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// newService makes all but the tables.
+func newService(cfg Config, deps Deps, now func() time.Time) (*Service, error) {
 	if err := errors.Join(cfg.check(), deps.check()); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, deps: deps, changed: make(chan struct{}),
+	s := &Service{cfg: cfg, deps: deps, changed: make(chan struct{}), now: now,
 		client:   newClient(cfg.FetchParallel),
 		reads:    make(chan struct{}, cfg.ReadsMax),
 		digests:  make(chan digestQuestion, digestsMax),
@@ -58,18 +78,23 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		timeout: cfg.FetchTimeout, wait: cfg.PieceWait, metrics: s.metrics, log: deps.Logger,
 		objects: fromObjects(deps.Objects), peers: s.peers, lost: s.lostObject,
 		queue: make(chan *flight, queueMax), flights: make(map[api.SegmentID]*flight)}
-	if err := s.segments.prepare(); err != nil {
-		return nil, fmt.Errorf("replicator: %w", err)
-	}
-	s.tables, err = table.Open(table.Config{Dir: cfg.DataDir, FS: deps.FS,
-		Shards: deps.Shards, Logger: deps.Logger})
-	if err != nil {
-		return nil, fmt.Errorf("replicator: %w", err)
-	}
-	for i := range deps.Shards {
-		s.shards = append(s.shards, newShard(i, s.coreConfig(), s.tables.Position(i)))
-	}
 	return s, nil
+}
+
+// open reads what is on the disk.
+func (s *Service) open(syncsParallel int) (err error) {
+	if err := s.segments.prepare(); err != nil {
+		return fmt.Errorf("replicator: %w", err)
+	}
+	s.tables, err = table.Open(table.Config{Dir: s.cfg.DataDir, FS: s.deps.FS,
+		Shards: s.deps.Shards, SyncsParallel: syncsParallel, Logger: s.deps.Logger})
+	if err != nil {
+		return fmt.Errorf("replicator: %w", err)
+	}
+	for i := range s.deps.Shards {
+		s.shards = append(s.shards, newShard(i, s.coreConfig(), s.tables.Position(i), s.now()))
+	}
+	return nil
 }
 
 func (s *Service) coreConfig() coreConfig {

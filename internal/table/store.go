@@ -21,7 +21,10 @@ type Config struct {
 	// FilesMax is how many record files stay open for appending; 0: 128. Fewer costs an open per append, more costs
 	// descriptors.
 	FilesMax int
-	Logger   *slog.Logger // nil: none
+	// SyncsParallel is how many files Checkpoint syncs at once; 0: 4, since a file system gathers syncs that come
+	// together. With 1 the caller's goroutine syncs.
+	SyncsParallel int
+	Logger        *slog.Logger // nil: none
 }
 
 // Store is a node's tables. It is safe for concurrent use: shards are applied independently of each other, and
@@ -55,6 +58,9 @@ func Open(cfg Config) (*Store, error) {
 	}
 	if cfg.FilesMax == 0 {
 		cfg.FilesMax = 128
+	}
+	if cfg.SyncsParallel == 0 {
+		cfg.SyncsParallel = 4
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

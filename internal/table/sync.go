@@ -9,9 +9,6 @@ import (
 	"github.com/seed-551dd829/braid/internal/disk"
 )
 
-// syncsParallel is how many files Checkpoint syncs at once: a file system gathers syncs that come together.
-const syncsParallel = 4
-
 // Checkpoint syncs what was appended since the last one, and then writes down how far each shard's log is durable
 // here. Apply goes on meanwhile. After an error the process must end: what a failed sync has lost cannot be known.
 func (s *Store) Checkpoint() error {
@@ -64,10 +61,13 @@ func (s *Store) capture() (c checkpoint, dirty []unsynced) {
 
 func (s *Store) syncTables(dirty []unsynced) error {
 	var g errgroup.Group
-	g.SetLimit(syncsParallel)
+	g.SetLimit(s.cfg.SyncsParallel)
 	for _, d := range dirty {
-		if len(dirty) == 1 {
-			return s.syncTable(d)
+		if len(dirty) == 1 || s.cfg.SyncsParallel == 1 {
+			if err := s.syncTable(d); err != nil {
+				return err
+			}
+			continue
 		}
 		g.Go(func() error { return s.syncTable(d) })
 	}
