@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/goleak"
 
 	"github.com/seed-551dd829/braid/internal/api"
 )
@@ -46,7 +47,7 @@ func TestMain(m *testing.M) {
 	case asNATS:
 		os.Exit(runNATS(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // runNATS runs one server, or one of a cluster.

@@ -7,9 +7,13 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"go.uber.org/goleak"
+
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/catalog"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // sequencer holds schemas as the real one does, and counts what it is asked.
 type sequencer struct {
