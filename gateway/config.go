@@ -72,7 +72,10 @@ type Catalog interface {
 
 // Deps is what the process hands over.
 type Deps struct {
-	Conn       *nats.Conn // stays the caller's
+	Conn *nats.Conn // stays the caller's, as Beats does
+	// Beats hears heartbeats and topologies; nil is Conn. On one of its own no payload delays them: a primary that is
+	// heard too late counts as silent, and what is under way there as lost.
+	Beats      *nats.Conn
 	Subjects   api.Subjects
 	Sequencer  Sequencer
 	Catalog    Catalog

@@ -92,6 +92,10 @@ func (c *course) noRoom(now time.Time) step {
 		c.overloaded = now
 	}
 	until := c.overloaded.Add(c.cfg.overloadWait)
+	if c.unknown || c.pending {
+		// "Come back later" is no answer to what may be stored; asking again until the deadline may bring one.
+		until = c.deadline
+	}
 	if now.Before(until) {
 		return step{wait: c.soonest(minTime(until, now.Add(c.cfg.rest)))}
 	}

@@ -74,6 +74,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := deps.check(); err != nil {
 		return nil, err
 	}
+	if deps.Beats == nil {
+		deps.Beats = deps.Conn
+	}
 	s := &Service{
 		cfg: cfg, deps: deps, log: deps.Logger.With("component", "gateway"),
 		course: courseConfig{

@@ -20,7 +20,7 @@ const (
 // watchCluster keeps the router's view: heartbeats and topologies as they are announced, and the
 // topology asked for.
 func (s *Service) watchCluster(ctx context.Context, parts *sync.WaitGroup) (stop func(), err error) {
-	f, err := bus.NewFollower(s.deps.Conn, s.log, s.deps.Registerer)
+	f, err := bus.NewFollower(s.deps.Beats, s.log, s.deps.Registerer)
 	if err != nil {
 		return nil, err
 	}

@@ -56,6 +56,7 @@ type failing struct {
 	env   Env
 	full  map[string]*atomic.Bool // by node
 	away  atomic.Bool             // the object store
+	slow  atomic.Int64            // what a put into it takes, in nanoseconds
 	nc    *nats.Conn
 	stack *stack
 	ended map[string]<-chan error // by node
@@ -80,7 +81,7 @@ func newFailing(t *testing.T, nodes ...string) *failing {
 			if f.away.Load() {
 				return faulty.Fault{Kind: faulty.Before}
 			}
-			return faulty.Fault{}
+			return faulty.Fault{Delay: time.Duration(f.slow.Load())}
 		}, faulty.Options{})
 	}
 	if f.nc, err = f.env.Connect("test"); err != nil {

@@ -32,6 +32,11 @@ func RunGateway(ctx context.Context, cfg GatewayConfig, env Env, ready func(Read
 		return err
 	}
 	defer nc.Close()
+	beats, err := env.Connect(cfg.ID + "-heartbeats")
+	if err != nil {
+		return err
+	}
+	defer beats.Close()
 	l, err := listen(cfg.HTTP)
 	if err != nil {
 		return err
@@ -40,7 +45,7 @@ func RunGateway(ctx context.Context, cfg GatewayConfig, env Env, ready func(Read
 	g, err := gateway.New(gateway.Config{
 		ID: cfg.ID, Durability: cfg.Durability, MergeInterval: cfg.MergeInterval,
 	}, gateway.Deps{
-		Conn: nc, Subjects: env.Subjects, Sequencer: seq, Catalog: catalog.New(seq.Schema, catalogTables),
+		Conn: nc, Beats: beats, Subjects: env.Subjects, Sequencer: seq, Catalog: catalog.New(seq.Schema, catalogTables),
 		Logger: env.Logger, Registerer: env.registerer(cfg.ID),
 	})
 	if err != nil {
