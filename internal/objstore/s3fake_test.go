@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -31,16 +32,23 @@ var testLimits = s3Limits{attempts: 3, backoffMax: time.Millisecond, connect: 10
 // dictated returns a store, which has not probed, on a server that answers as handler does.
 func dictated(t *testing.T, limits s3Limits, handler http.HandlerFunc) *S3 {
 	t.Helper()
-	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret",
-		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull} {
-		t.Setenv(name, value)
-	}
+	credentials(t)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	s := &S3{limits: limits}
 	must(t, s.setUp(t.Context(), "bucket", S3Config{Endpoint: server.URL, PathStyle: true}))
 	t.Cleanup(func() { must(t, s.Close()) })
 	return s
+}
+
+func credentials(t *testing.T) {
+	t.Helper()
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
+	} {
+		t.Setenv(name, value)
+	}
 }
 
 // refuse answers with an error as S3 words it.
@@ -176,6 +184,8 @@ func TestI9_AKeyThatIsTakenIsCompared(t *testing.T) {
 		{"the metadata differs", map[string]string{length: "4", metadata: "00000000"}, "", ErrDifferent},
 		{"a checksum of parts says nothing", map[string]string{length: "4",
 			checksum: checksumOf("atad") + "-2", "X-Amz-Checksum-Type": "COMPOSITE", metadata: good}, "", nil},
+		{"also if it looks like a whole one", map[string]string{length: "4",
+			checksum: checksumOf("atad"), "X-Amz-Checksum-Type": "COMPOSITE", metadata: good}, "", nil},
 		{"no checksum, the bytes are equal", map[string]string{length: "4"}, "data", nil},
 		{"no checksum, the bytes differ", map[string]string{length: "4"}, "atad", ErrDifferent},
 		{"no checksum, the bytes break off", map[string]string{length: "4"}, "dat", errAny},
@@ -270,6 +280,37 @@ func TestBrokenBodies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// endless is a context that the context package does not know: a child that is not let go of keeps a
+// goroutine waiting, which TestMain finds.
+type endless struct{ context.Context }
+
+func (endless) Done() <-chan struct{} { return make(chan struct{}) }
+
+func TestI7_NothingIsLeftOfAGet(t *testing.T) {
+	closed := make(chan struct{})
+	s := &S3{limits: testLimits}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "data")
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			close(closed) // a second time, which panics, if there was more than one connection
+		}
+	}
+	server.Start()
+	defer server.Close()
+	credentials(t)
+	must(t, s.setUp(t.Context(), "bucket", S3Config{Endpoint: server.URL, PathStyle: true}))
+	for range 10 {
+		r, _, err := s.Get(endless{t.Context()}, "k")
+		must(t, err)
+		_, err = io.Copy(io.Discard, r)
+		must(t, errors.Join(err, r.Close()))
+	}
+	must(t, s.Close())
+	<-closed
 }
 
 func TestOnlyAMissingObjectIsNotFound(t *testing.T) {
