@@ -291,6 +291,7 @@ func (endless) Done() <-chan struct{} { return make(chan struct{}) }
 func TestI7_NothingIsLeftOfAGet(t *testing.T) {
 	closed := make(chan struct{})
 	s := &S3{limits: testLimits}
+	s.limits.silence = time.Hour // or it would close the connection
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "data")
 	}))
@@ -310,7 +311,11 @@ func TestI7_NothingIsLeftOfAGet(t *testing.T) {
 		must(t, errors.Join(err, r.Close()))
 	}
 	must(t, s.Close())
-	<-closed
+	select {
+	case <-closed:
+	case <-time.After(30 * time.Second):
+		t.Fatal("a connection is left")
+	}
 }
 
 func TestOnlyAMissingObjectIsNotFound(t *testing.T) {
