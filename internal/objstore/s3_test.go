@@ -29,13 +29,13 @@ func openS3(t *testing.T, s *s3test.Server, name string) objstore.Store {
 }
 
 func TestS3(t *testing.T) {
-	server := s3test.Start(t)
-	for _, prefix := range []string{"", "/a/prefix"} {
-		t.Run("prefix "+prefix, func(t *testing.T) {
+	for name, prefix := range map[string]string{"without a prefix": "", "prefix": "/a/prefix"} {
+		t.Run(name, func(t *testing.T) {
+			server := s3test.Start(t)
 			n := 0
 			objstoretest.Run(t, func(t *testing.T) objstore.Store {
 				n++
-				bucket := fmt.Sprintf("bucket-%d-%d", len(prefix), n)
+				bucket := fmt.Sprintf("bucket-%d", n)
 				server.Bucket(bucket)
 				return openS3(t, server, bucket+prefix)
 			})

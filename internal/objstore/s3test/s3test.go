@@ -65,13 +65,7 @@ func Start(t testing.TB, options ...string) *Server {
 		t.Setenv(name, value)
 	}
 	t.Cleanup(s.Kill)
-	if !s.start() && !slices.Contains(options, "--nometa") {
-		// The folder has no extended attributes, or something else is wrong, which shows again.
-		sidecar := filepath.Join(dir, "sidecar")
-		mkdir(t, sidecar)
-		s.options = append(slices.Clip(options), "--sidecar", sidecar)
-		s.Start()
-	}
+	s.Start()
 	return s
 }
 
@@ -110,7 +104,8 @@ func (s *Server) Start() {
 	s.t.Helper()
 	if !s.start() {
 		log, err := os.ReadFile(s.log)
-		s.t.Fatalf("%s does not run: %s %v", s.binary, log, err)
+		s.t.Fatalf("%s does not run (its folder, below TMPDIR, needs extended attributes): %s %v",
+			s.binary, log, err)
 	}
 }
 
