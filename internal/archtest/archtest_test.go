@@ -133,6 +133,7 @@ var vendors = []struct{ prefix, only, reason string }{
 	{"github.com/aws", "internal/objstore", "S3 is known to objstore alone"},
 	{"go.etcd.io/bbolt", "sequencer/kv/bbolt", "bbolt is one of the stores behind kv"},
 	{"github.com/nats-io/nats-server", "internal/cluster", "an embedded server is part of a whole cluster"},
+	{"github.com/anishathalye/porcupine", "internal/history/linear", "its search is exponential: the rest is linear"},
 	{"github.com/alecthomas/kong", "cmd/braid", "the command line is the command's"},
 	{"github.com/goccy/go-yaml", "cmd/braid", "the command line is the command's"},
 }
