@@ -75,6 +75,19 @@ func TestI3_DirectWritesAreOneFrameUnderOneIdentity(t *testing.T) {
 	}
 }
 
+// TestPrepareOutlastsAnAttempt: a schema that is not read within an attempt is asked for again, for as long as the
+// caller waits.
+func TestPrepareOutlastsAnAttempt(t *testing.T) {
+	c := startCluster(t)
+	c.columns = []api.Column{{Name: api.TimestampColumn, Type: api.Timestamp}, {Name: "v", Type: api.Int64}}
+	c.mu.Lock() // nobody answers about schemas
+	answer := sync.OnceFunc(c.mu.Unlock)
+	client := c.connect(WithAttemptTimeout(20*time.Millisecond), WithRetryHook(func(error) { answer() }))
+	if _, err := client.Table("cpu").Prepare(t.Context(), LineProtocol([]byte("cpu v=1i 1"))); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPrepareRefusesWhatAGatewayWould(t *testing.T) {
 	c := startCluster(t)
 	c.columns = cpuColumns

@@ -63,13 +63,16 @@ func (c *Cache) Schema(ctx context.Context, table string) (api.Schema, error) {
 
 // Refresh reads the table's schema anew: the answer holds whatever was in the schema before the call. Callers that come
 // while one is read share the reading after it, since the one that is under way may have missed what they look for.
+// When ctx ends first, the error is api.Unavailable, and ctx's.
 func (c *Cache) Refresh(ctx context.Context, table string) (api.Schema, error) {
 	r := c.join(ctx, table)
 	select {
 	case <-r.done:
 		return r.schema, r.err
 	case <-ctx.Done():
-		return api.Schema{}, ctx.Err()
+		// Of the wire, or whoever retries would take it for a definite answer.
+		late := api.Errorf(api.Unavailable, "the schema was not read in time").InTable(table)
+		return api.Schema{}, fmt.Errorf("%w: %w", late, ctx.Err())
 	}
 }
 
