@@ -21,8 +21,34 @@ import (
 
 // linearOps are the short histories that package linear judges.
 type linearOps struct {
-	locks    []linear.LockOp
+	locks    []lockOp
 	registry []linear.RegistryOp
+}
+
+// lockOp is an operation on the contended table, and the content of its rows, if it is a write.
+type lockOp struct {
+	linear.LockOp
+	content uint64
+}
+
+// readBack settles what became of writes without an answer: nobody writes any more, so what is not there never will be.
+func readBack(ops []lockOp, seen []history.Seen) (settled []linear.LockOp) {
+	txids := make(map[uint64]uint64, len(seen))
+	for _, s := range seen {
+		txids[s.Content] = s.TxID
+	}
+	for _, o := range ops {
+		txid, stored := txids[o.content]
+		switch {
+		case o.Outcome != history.Unknown:
+		case !stored:
+			continue
+		default:
+			o.Outcome, o.TxID, o.Returned = history.Acknowledged, txid, linear.Open
+		}
+		settled = append(settled, o.LockOp)
+	}
+	return settled
 }
 
 // The sizes of the short histories: all clients act at once, in bursts over the whole run, the last of them when the
@@ -90,7 +116,8 @@ func (w *workload) locker(ctx context.Context, id int) error {
 		limit := pick(r, 200*time.Millisecond, 2*time.Second, w.opts.Patience)
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		op := linear.LockOp{Kind: pick(r, linear.Append, linear.LockedWrite, linear.LockedWrite, linear.ReadHead)}
+		var op lockOp
+		op.Kind = pick(r, linear.Append, linear.LockedWrite, linear.LockedWrite, linear.ReadHead)
 		op.Client, op.Called = id, w.events.now()
 		var o outcome
 		var err error
@@ -124,9 +151,10 @@ func (w *workload) readHead(ctx context.Context, c *client.Client) (outcome, err
 }
 
 func (w *workload) appendOne(
-	ctx context.Context, c *client.Client, r *mathrand.Rand, op *linear.LockOp,
+	ctx context.Context, c *client.Client, r *mathrand.Rand, op *lockOp,
 ) (outcome, error) {
 	rows := w.maker.make(r, contendedTable)
+	op.content = rows.content
 	var expected *uint64
 	if op.Kind == linear.LockedWrite {
 		expected = &op.Expected

@@ -22,6 +22,8 @@ type judge struct {
 	nodes    []string
 	patience time.Duration
 	report   *Report
+	// contended is what the first node has of the contended table.
+	contended []history.Seen
 }
 
 func (j *judge) all(ctx context.Context, w *workload) error {
@@ -41,10 +43,11 @@ func (j *judge) all(ctx context.Context, w *workload) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	locks := readBack(w.ops.locks, j.contended)
 	last := linear.LockOp{Kind: linear.ReadHead, TxID: heads[contendedTable]}
 	last.Client, last.Called, last.Returned = lockers, w.events.now(), w.events.now()+1
 	last.Outcome = history.Acknowledged
-	locks := append(w.ops.locks, last)
+	locks = append(locks, last)
 	j.report.LockOps, j.report.RegistryOps = len(locks), len(w.ops.registry)
 	return errors.Join(append(errs,
 		prefixed("optimistic lock", linear.Lock(0, locks, linearPatience)),
@@ -87,6 +90,9 @@ func (j *judge) table(ctx context.Context, t history.Table, head uint64) error {
 		nodes = append(nodes, n)
 		if i == 0 {
 			first = digest
+		}
+		if i == 0 && t.Name == contendedTable {
+			j.contended = n.Seen
 		}
 		if digest.Sum != first.Sum || digest.TxID != head {
 			verdict.Add(history.Violation{Invariant: 4, Check: "digest", Table: t.Name, Node: id, TxID: head,

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -32,7 +33,7 @@ func (r Report) String() string {
 }
 
 // Run plays a plan. It returns an error for everything that the cluster did wrong; opts.Dir then has the processes'
-// logs (logs/) and the story of the run (story.txt).
+// logs (logs/), the story of the run (story.txt) and, if it came to be judged, the history (history.json).
 func Run(ctx context.Context, plan *Plan, opts Options) (report Report, err error) {
 	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
 		return report, err
@@ -90,5 +91,21 @@ func (c *cluster) scenario(ctx context.Context, report *Report) (err error) {
 	}
 	c.events.add("the writers have ended")
 	j := &judge{client: w.clients[0], nodes: c.plan.Nodes, patience: c.opts.Patience, report: report}
-	return errors.Join(j.all(ctx, w), c.events.err())
+	if err = errors.Join(j.all(ctx, w), c.events.err()); err != nil {
+		err = errors.Join(err, w.keep(filepath.Join(c.opts.Dir, "history.json")))
+	}
+	return err
+}
+
+// keep writes what clients did and were told, for who looks into a failed run.
+func (w *workload) keep(path string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	data, err := json.MarshalIndent(map[string]any{
+		"tables": w.records.tables(), "lock": w.ops.locks, "registry": w.ops.registry,
+	}, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o644)
 }

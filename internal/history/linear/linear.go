@@ -3,7 +3,9 @@
 // search is porcupine's and exponential at worst, so histories are bounded; package history's linear-time checks are
 // for everything else.
 //
-// An operation of unknown outcome may take effect at any time after its call, or never: it stays open to the end.
+// An operation of unknown outcome may take effect at any time after its call, or never: it stays open to the end. Many
+// of them make the search long. Where reading back tells what became of one, its outcome is that, and Returned is
+// Open: it took effect at any time after its call; or it is left out, since it never did.
 package linear
 
 import (
@@ -22,6 +24,9 @@ const (
 	OperationsMax = 200
 	ClientsMax    = 8
 )
+
+// Open is when an operation returned that nobody saw returning.
+const Open = math.MaxInt64
 
 // Errors that errors.Is finds in what the checks return.
 var (
@@ -62,7 +67,7 @@ func check(model porcupine.Model, ops []porcupine.Operation, timeout time.Durati
 func operation(c Call, input any) porcupine.Operation {
 	returned := c.Returned
 	if c.Outcome == history.Unknown {
-		returned = math.MaxInt64
+		returned = Open
 	}
 	// The input carries the answer too: a model's step needs both, and nothing else reads them.
 	return porcupine.Operation{ClientId: c.Client, Input: input, Call: c.Called, Return: returned}

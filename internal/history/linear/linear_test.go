@@ -48,6 +48,25 @@ func TestI5_LockAcceptsWhatACorrectClusterAnswers(t *testing.T) {
 	}
 }
 
+// TestI5_LockDecidesWhatWasReadBack: with what became of them, sixty writes without an answer are no long search, and
+// a mistake among them is found.
+func TestI5_LockDecidesWhatWasReadBack(t *testing.T) {
+	var ops []LockOp
+	for i := range int64(60) {
+		head := uint64(i)
+		ops = append(ops,
+			LockOp{Call: call(int(i%7), 10*i, Open, acked), Kind: LockedWrite, Expected: head, TxID: head + 1},
+			LockOp{Call: call(7, 10*i+5, 10*i+6, acked), Kind: ReadHead, TxID: head})
+	}
+	if err := Lock(0, ops, patience); err != nil {
+		t.Fatal(err)
+	}
+	ops[80].TxID++
+	if err := Lock(0, ops, patience); !errors.Is(err, ErrNotLinearizable) {
+		t.Fatalf("not caught: %v", err)
+	}
+}
+
 // TestI5_LockCatches plants one mistake of a cluster at a time into the good history.
 func TestI5_LockCatches(t *testing.T) {
 	for name, plant := range map[string]func([]LockOp) []LockOp{
