@@ -43,7 +43,8 @@ func TestI5_LockAcceptsWhatACorrectClusterAnswers(t *testing.T) {
 	if err := Lock(0, goodLock(), patience); err != nil {
 		t.Fatal(err)
 	}
-	if err := Lock(7, []LockOp{{Call: call(0, 1, 2, acked), Kind: LockedWrite, Expected: 7, TxID: 8}}, patience); err != nil {
+	first := LockOp{Call: call(0, 1, 2, acked), Kind: LockedWrite, Expected: 7, TxID: 8}
+	if err := Lock(7, []LockOp{first}, patience); err != nil {
 		t.Fatalf("a table with a past: %v", err)
 	}
 }
