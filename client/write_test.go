@@ -113,9 +113,17 @@ func TestErrorsAreTyped(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			reply.Store(tt.reply)
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-			defer cancel()
-			if _, err := client.Table("cpu").Write(ctx, row); !tt.check(err) {
+			write := func() error {
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				defer cancel()
+				_, err := client.Table("cpu").Write(ctx, row)
+				return err
+			}
+			err := write()
+			for tt.reply != nil && errors.Is(err, context.DeadlineExceeded) {
+				err = write() // the end cut off an attempt, so its error hid the answers to those before
+			}
+			if !tt.check(err) {
 				t.Fatalf("error is %v", err)
 			}
 		})
