@@ -95,21 +95,22 @@ func (s *S3) setUp(ctx context.Context, name string, cfg S3Config) error {
 	if s.http, err = s.httpClient(a.HTTPClient); err != nil {
 		return err
 	}
-	if err := s.credentials(ctx, a.Credentials); err != nil {
-		return err
-	}
 	s.client = s3.NewFromConfig(a, func(o *s3.Options) {
-		o.HTTPClient, o.UsePathStyle = s.http, cfg.PathStyle
+		cfg.place(o)
+		o.HTTPClient = s.http
 		o.Retryer = s.limits.retryer()
 		// A put says its checksum itself, and what is read is a segment, which has its own. Servers
 		// that do not know trailing checksums would refuse the SDK's.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	})
-	return nil
+	if s.client.Options().Region == "" {
+		return errors.New("no region: give --s3-region, or set AWS_REGION")
+	}
+	return s.credentials(ctx, a.Credentials)
 }
 
-// load is the environment's and the shared files' configuration with cfg in front of it.
+// load reads the environment's and the shared files' configuration.
 func (cfg S3Config) load(ctx context.Context) (aws.Config, error) {
 	if u, err := url.Parse(cfg.Endpoint); cfg.Endpoint != "" &&
 		(err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
@@ -121,18 +122,21 @@ func (cfg S3Config) load(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("AWS configuration: %w", err)
 	}
-	if cfg.Endpoint != "" {
-		a.BaseEndpoint = &cfg.Endpoint
-	}
-	switch {
-	case cfg.Region != "":
-		a.Region = cfg.Region
-	case a.Region == "" && a.BaseEndpoint == nil:
-		return aws.Config{}, errors.New("no region: give --s3-region, or set AWS_REGION")
-	case a.Region == "":
-		a.Region = "us-east-1"
-	}
 	return a, nil
+}
+
+// place says where the server is: cfg comes before the environment, of which o is made.
+func (cfg S3Config) place(o *s3.Options) {
+	if cfg.Endpoint != "" {
+		o.BaseEndpoint = &cfg.Endpoint
+	}
+	if cfg.Region != "" {
+		o.Region = cfg.Region
+	}
+	if o.Region == "" && o.BaseEndpoint != nil {
+		o.Region = "us-east-1"
+	}
+	o.UsePathStyle = cfg.PathStyle
 }
 
 // credentials looks for them now, for a better error than that of the first request.

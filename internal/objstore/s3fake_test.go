@@ -1,18 +1,15 @@
 package objstore
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +43,7 @@ func credentials(t *testing.T) {
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret",
 		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
+		"AWS_REGION": "", "AWS_DEFAULT_REGION": "", "AWS_ENDPOINT_URL": "", "AWS_EC2_METADATA_DISABLED": "true",
 	} {
 		t.Setenv(name, value)
 	}
@@ -282,42 +280,6 @@ func TestBrokenBodies(t *testing.T) {
 	}
 }
 
-// endless is a context that the context package does not know: a child that is not let go of keeps a
-// goroutine waiting, which TestMain finds.
-type endless struct{ context.Context }
-
-func (endless) Done() <-chan struct{} { return make(chan struct{}) }
-
-func TestI7_NothingIsLeftOfAGet(t *testing.T) {
-	closed := make(chan struct{})
-	s := &S3{limits: testLimits}
-	s.limits.silence = time.Hour // or it would close the connection
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, "data")
-	}))
-	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateClosed {
-			close(closed) // a second time, which panics, if there was more than one connection
-		}
-	}
-	server.Start()
-	defer server.Close()
-	credentials(t)
-	must(t, s.setUp(t.Context(), "bucket", S3Config{Endpoint: server.URL, PathStyle: true}))
-	for range 10 {
-		r, _, err := s.Get(endless{t.Context()}, "k")
-		must(t, err)
-		_, err = io.Copy(io.Discard, r)
-		must(t, errors.Join(err, r.Close()))
-	}
-	must(t, s.Close())
-	select {
-	case <-closed:
-	case <-time.After(30 * time.Second):
-		t.Fatal("a connection is left")
-	}
-}
-
 func TestOnlyAMissingObjectIsNotFound(t *testing.T) {
 	for code, want := range map[string]bool{"NoSuchKey": true, "NoSuchBucket": false, "": false} {
 		s := dictated(t, testLimits, func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404, code) })
@@ -325,59 +287,5 @@ func TestOnlyAMissingObjectIsNotFound(t *testing.T) {
 		if err == nil || errors.Is(err, ErrNotFound) != want {
 			t.Errorf("%s: %v", code, err)
 		}
-	}
-}
-
-// page words a page of a listing. next is the token of the one behind it.
-func page(next string, keys ...string) string {
-	var b bytes.Buffer
-	b.WriteString("<ListBucketResult>")
-	for _, key := range keys {
-		fmt.Fprintf(&b, "<Contents><Key>%s</Key><Size>7</Size></Contents>", key)
-	}
-	fmt.Fprintf(&b, "<IsTruncated>%t</IsTruncated>", next != "")
-	if next != "" {
-		fmt.Fprintf(&b, "<NextContinuationToken>%s</NextContinuationToken>", next)
-	}
-	b.WriteString("</ListBucketResult>")
-	return b.String()
-}
-
-func TestListings(t *testing.T) {
-	for _, test := range []struct {
-		name  string
-		pages []string
-		keys  []string
-		fails string
-	}{
-		{"pages", []string{page("1", "a", "b"), page("2"), page("", "c/d")}, []string{"a", "b", "c/d"}, ""},
-		{"what is no object's key", []string{page("", ".probe/X", "a", "b/", "b//c", "d")}, []string{"a", "d"}, ""},
-		{"a page that does not come", []string{page("1", "a"), ""}, []string{"a"}, "InternalError"},
-		{"not in order", []string{page("1", "a", "c"), page("", "b")}, []string{"a", "c"}, `"b" after "c"`},
-		{"a key twice", []string{page("1", "a", "b"), page("", "b")}, []string{"a", "b"}, `"b" after "b"`},
-		{"a page that is cut", []string{page("", "a", "b")[:60]}, nil, "deserialization failed"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := dictated(t, testLimits, func(w http.ResponseWriter, r *http.Request) {
-				n := 0
-				fmt.Sscan(r.URL.Query().Get("continuation-token"), &n)
-				if test.pages[n] == "" {
-					refuse(w, 500, "InternalError")
-					return
-				}
-				io.WriteString(w, test.pages[n])
-			})
-			var keys []string
-			var last error
-			for info, err := range s.List(t.Context(), "") {
-				if last = err; err == nil {
-					keys = append(keys, info.Key)
-				}
-			}
-			if !slices.Equal(keys, test.keys) || (last == nil) != (test.fails == "") ||
-				last != nil && !strings.Contains(last.Error(), test.fails) {
-				t.Fatalf("%v, then %v; want %v, then %q", keys, last, test.keys, test.fails)
-			}
-		})
 	}
 }
