@@ -176,8 +176,12 @@ func (s *Service) put(ctx context.Context, f *walFile) {
 	case err == nil:
 		s.metrics.putSeconds.Observe((s.now() - began).Seconds())
 		s.step(func(c *core, now time.Duration) { c.durable(now, f.id.Sequence, f.offsets) })
-	case errors.Is(err, objstore.ErrDifferent), errors.Is(err, objstore.ErrBody), errors.Is(err, objstore.ErrKey):
-		// Another segment has the name, or the file is not what was written: no further attempt can be right.
+	case errors.Is(err, objstore.ErrDifferent):
+		err = fmt.Errorf("%w: do two clusters share this object store, or was the sequencer's store set back? "+
+			"Keep both: this file is %s", err, f.path)
+		s.step(func(c *core, _ time.Duration) { c.stop(fmt.Errorf("put segment %s: %w", f.id, err)) })
+	case errors.Is(err, objstore.ErrBody), errors.Is(err, objstore.ErrKey):
+		// The file is not what was written: no further attempt can be right.
 		s.step(func(c *core, _ time.Duration) { c.stop(fmt.Errorf("put segment %s: %w", f.id, err)) })
 	default:
 		s.metrics.putRetries.Inc()

@@ -131,10 +131,13 @@ func (s *Service) mendObject(ctx context.Context, id api.SegmentID) error {
 				return judgeSegment(r, size, id)
 			})
 		}
-		if errors.Is(err, errors.ErrUnsupported) {
-			err = s.deps.Objects.Put(ctx, id.Key(), body) // which helps if there is no object
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
 		}
-		return err
+		if _, gone := s.deps.Objects.Stat(ctx, id.Key()); !errors.Is(gone, objstore.ErrNotFound) {
+			return fmt.Errorf("the object is damaged, and its store lets nobody replace it: %w", err)
+		}
+		return s.deps.Objects.Put(ctx, id.Key(), body)
 	})
 }
 
