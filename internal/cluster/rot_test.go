@@ -150,7 +150,6 @@ func (r *rotting) agree(table string, txid uint64) {
 // p1's commit records. Rows come right from every node all the time, the scrub makes files and objects good, as two
 // files, the nodes agree, and another table is written and read all the while.
 func TestI9_FilesOfATableRot(t *testing.T) {
-	t.Parallel()
 	r := newRotting(t)
 	const n = 20
 	for i := range n {
@@ -217,7 +216,6 @@ func stat(t *testing.T, path string) os.FileInfo {
 // TestI9_AnObjectOfItsOwnNameStopsAPrimary: the object store has other bytes under the name of p1's next segment. The
 // node ends and says so, is not routed to, and its successor goes on; nothing is acknowledged over it.
 func TestI9_AnObjectOfItsOwnNameStopsAPrimary(t *testing.T) {
-	t.Parallel()
 	f := newFailing(t, "p1", "p2")
 	f.accepted("primary.p1.ingest.cpu", "a", "1")
 	old, err := filepath.Glob(filepath.Join(f.dir, "objects/wal/p1/*/1.seg"))

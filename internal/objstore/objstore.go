@@ -1,5 +1,6 @@
 // Package objstore keeps immutable objects under keys: segments, whole or not at all. An object is
-// put once and never changed, so that everybody who reads a key reads the same bytes.
+// put once and never changed, so that everybody who reads a key reads the same bytes; only one that is
+// proved damaged may be put right (Mender).
 //
 // `dir:PATH` is a directory, for one machine or a shared file system; `s3:BUCKET` is a bucket
 // behind any S3 API; `mem:` is for tests. All of them run the suite in objstoretest. The package does
