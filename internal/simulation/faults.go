@@ -1,0 +1,105 @@
+package simulation
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-551dd829/braid/internal/sim"
+	"github.com/seed-551dd829/braid/sequencer/kv/memory"
+)
+
+// faults plans what goes wrong by itself, beside what goes wrong with a message, a disk operation or a request.
+func (w *world) faults() {
+	kill := func() bool {
+		p := w.victim()
+		if p.Dead() {
+			return false
+		}
+		w.e.Trace(p.Name, "is killed")
+		p.End()
+		return true
+	}
+	w.chaos.Every(sim.CrashNow, time.Second, kill)
+	w.chaos.Every(sim.CrashDisk, time.Second, func() bool {
+		n := w.nodes[w.e.Rand.IntN(len(w.nodes))]
+		n.disk.CrashIn(w.e.Rand.IntN(30))
+		return false // counted when it happens
+	})
+	w.chaos.Every(sim.Pause, time.Second, func() bool {
+		p, d := w.victim(), w.e.Between(10*time.Millisecond, 4*time.Second)
+		w.e.Trace(p.Name, "is paused for %s", d)
+		p.Pause(d)
+		return true
+	})
+	w.chaos.Every(sim.Cut, 2*time.Second, func() bool { return w.cut(true) })
+	w.chaos.Every(sim.CutOneWay, 2*time.Second, func() bool { return w.cut(false) })
+	w.chaos.Every(sim.ObjectAway, 3*time.Second, func() bool {
+		w.objects.Away(w.e.Between(100*time.Millisecond, 4*time.Second))
+		w.e.Trace("objects", "are away")
+		return true
+	})
+	w.chaos.Every(sim.StoreFreeze, 3*time.Second, func() bool {
+		w.store.frozen = w.e.Now() + w.e.Between(100*time.Millisecond, 4*time.Second)
+		w.e.Trace("store", "is frozen")
+		return true
+	})
+}
+
+// victim is a process of a service.
+func (w *world) victim() *sim.Process {
+	if i := w.e.Rand.IntN(len(w.sequencers) + len(w.nodes)); i < len(w.sequencers) {
+		return w.sequencers[i].p
+	} else {
+		return w.nodes[i-len(w.sequencers)].p
+	}
+}
+
+func (w *world) machines() (names []string) {
+	for _, s := range w.sequencers {
+		names = append(names, s.id)
+	}
+	for _, n := range w.nodes {
+		names = append(names, n.id)
+	}
+	for _, c := range w.clients {
+		names = append(names, c.p.Name)
+	}
+	return names
+}
+
+func (w *world) cut(both bool) bool {
+	names := w.machines()
+	a, b := names[w.e.Rand.IntN(len(names))], names[w.e.Rand.IntN(len(names))]
+	d := w.e.Between(50*time.Millisecond, 4*time.Second)
+	w.e.Trace("network", "nothing passes from %s to %s for %s (both ways: %t)", a, b, d, both)
+	w.net.Cut(a, b, d)
+	if both {
+		w.net.Cut(b, a, d)
+	}
+	return a != b
+}
+
+// storeFault is what happens to an attempt of the store to commit.
+func (w *world) storeFault(uint64) (f memory.Fault) {
+	f.Delay = w.e.Between(50*time.Microsecond, time.Millisecond)
+	if w.chaos.Fire(sim.StoreSlow, 0.1) {
+		f.Delay = w.e.Between(10*time.Millisecond, 2*time.Second)
+	}
+	if !w.over {
+		f.Delay = max(f.Delay, w.store.frozen-w.e.Now())
+	}
+	switch {
+	case w.chaos.Fire(sim.StoreConflict, 0.3):
+		f.Conflict = true
+	case w.chaos.Fire(sim.StoreDone, 0.2):
+		f.Unknown = memory.UnknownDone
+	case w.chaos.Fire(sim.StoreUndone, 0.2):
+		f.Unknown = memory.UnknownNotDone
+	}
+	return f
+}
+
+func (w *world) storeSleep(_ context.Context, d time.Duration) error {
+	w.e.Sleep(d)
+	return nil
+}

@@ -1,0 +1,323 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/columnar"
+	"github.com/seed-551dd829/braid/internal/history"
+	"github.com/seed-551dd829/braid/internal/segment"
+	"github.com/seed-551dd829/braid/sequencer"
+	"github.com/seed-551dd829/braid/sequencer/kv"
+	"github.com/seed-551dd829/braid/sequencer/kv/memory"
+)
+
+// judge keeps what the invariants are judged by. It looks at the store, the disks and the messages from outside; no
+// process knows of it.
+type judge struct {
+	w          *world
+	violations []history.Violation
+	history    map[string]*history.Table
+	values     int // given to rows, each once
+
+	heads   []uint64               // of the logs
+	records []api.LogRecord        // of all shards, in the order of their commit
+	epochs  map[string]uint64      // of nodes, as the store had them at the last look
+	owners  map[uint64]string      // of epochs: which process got it
+	first   map[string]api.Outcome // answers, by identity
+}
+
+func newJudge(w *world) judge {
+	return judge{w: w, history: make(map[string]*history.Table), heads: make([]uint64, w.shards),
+		epochs: make(map[string]uint64), owners: make(map[uint64]string), first: make(map[string]api.Outcome)}
+}
+
+func (j *judge) fail(v history.Violation) {
+	j.violations = append(j.violations, v)
+	j.w.e.Trace("judge", "%s", v)
+}
+
+func (j *judge) bad() bool { return len(j.violations) > 0 }
+
+func (j *judge) table(name string) *history.Table {
+	t := j.history[name]
+	if t == nil {
+		t = &history.Table{Name: name}
+		j.history[name] = t
+	}
+	return t
+}
+
+func (j *judge) record(table string, w history.Write) {
+	t := j.table(table)
+	t.Writes = append(t.Writes, w)
+}
+
+// watched is the store, whose logs are looked at after every transaction.
+type watched struct {
+	*memory.Store
+	w      *world
+	frozen time.Duration // until then nothing commits
+}
+
+func (s *watched) Update(ctx context.Context, f func(kv.Txn) error) error {
+	err := s.Store.Update(ctx, f)
+	s.w.watch()
+	return err
+}
+
+// watch judges what the last transaction has added to the logs by what the store said before it (I1, I6).
+func (j *judge) watch() {
+	err := j.w.store.View(context.Background(), func(r kv.Reader) error {
+		for shard := range j.w.shards {
+			if err := j.watchLog(r, shard); err != nil {
+				return err
+			}
+		}
+		topology, err := sequencer.Topology(r)
+		for _, n := range topology.Nodes {
+			j.epochs[n.ID] = n.Epoch
+		}
+		return err
+	})
+	if err != nil && len(j.epochs) > 0 {
+		j.fail(history.Violation{Invariant: 1, Check: "store", Detail: err.Error()})
+	}
+}
+
+func (j *judge) watchLog(r kv.Reader, shard int) error {
+	b, err := j.w.core.ReadLog(r, nil, shard, api.LogRequest{From: j.heads[shard] + 1})
+	if err != nil {
+		return err
+	}
+	a, err := api.ParseLogAnswer(b)
+	if err != nil {
+		return err
+	}
+	for i := range a.Records {
+		rec := &a.Records[i]
+		j.heads[shard] = rec.Index
+		j.records = append(j.records, *rec)
+		j.w.e.Trace("store", "%s: TxIDs %d to %d are in segment %s", rec.Table, rec.First, rec.Last(), rec.Segment)
+		if e := j.epochs[rec.Segment.Node]; e != rec.Segment.Epoch {
+			j.fail(history.Violation{Invariant: 6, Check: "fenced", Table: rec.Table, Node: rec.Segment.Node,
+				TxID: rec.First, Detail: fmt.Sprintf("committed by epoch %d, when %d was registered", rec.Segment.Epoch, e)})
+		}
+		// Durable before committed: whatever is in the log has its bytes.
+		if _, err := j.object(rec); err != nil {
+			j.fail(history.Violation{Invariant: 2, Check: "durable first", Table: rec.Table, TxID: rec.First,
+				Detail: fmt.Sprintf("committed, but %v", err)})
+		}
+	}
+	return nil
+}
+
+// owns notes that a process of a node was given an epoch (I6).
+func (j *judge) owns(n *node, epoch uint64) {
+	process := fmt.Sprintf("%s, start %d", n.id, n.starts)
+	if other, taken := j.owners[epoch]; taken && other != process {
+		j.fail(history.Violation{Invariant: 6, Check: "one owner", Node: n.id,
+			Detail: fmt.Sprintf("epoch %d is of %s and of %s", epoch, other, process)})
+	}
+	j.owners[epoch] = process
+}
+
+// answer compares the answers that writes get, each however often it is sent (I3, I5).
+func (j *judge) answer(client, table string, writes []*write, a *api.GroupAnswer) {
+	if a.Err != nil {
+		return
+	}
+	for i, o := range a.Writes {
+		if o.Verdict != api.Accepted && o.Verdict != api.RefusedConflict {
+			continue
+		}
+		id := fmt.Sprint(table, " ", client, " ", writes[i].meta.Key, writes[i].meta.ID.Sequence)
+		before, known := j.first[id]
+		if known && before != o {
+			invariant := 3
+			if before.Verdict == api.RefusedConflict {
+				invariant = 5
+			}
+			j.fail(history.Violation{Invariant: invariant, Check: "first answer", Table: table,
+				Detail: fmt.Sprintf("write %s was answered %+v, then %+v", id, before, o)})
+		}
+		j.first[id] = o
+	}
+}
+
+// bounded checks a primary's bound (I7).
+func (j *judge) bounded(n *node) {
+	if l := n.primary.Load(); l.Fraction > 1 {
+		j.fail(history.Violation{Invariant: 7, Check: "admission", Node: n.id,
+			Detail: fmt.Sprintf("%.2f of the bound admitted", l.Fraction)})
+	}
+}
+
+// object reads a record's group from the object store (I9).
+func (j *judge) object(r *api.LogRecord) ([]byte, error) {
+	body, size, err := j.w.objects.Inner.Get(context.Background(), r.Segment.Key())
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) != size {
+		return nil, fmt.Errorf("%d bytes of %d", len(data), size)
+	}
+	return segment.ReadGroup(bytes.NewReader(data), r.Offset, r.Length, r.CRC)
+}
+
+// compare judges the end: every node has every acknowledged write, in one order, and the bytes are there.
+func (w *world) compare() {
+	for _, name := range w.tables {
+		seen := make(map[uint64][]history.Seen) // by first TxID
+		for i := range w.records {
+			if w.records[i].Table == name {
+				seen[w.records[i].First] = w.decode(&w.records[i])
+			}
+		}
+		var nodes []history.Node
+		digests := make(map[string]string)
+		for _, n := range w.nodes {
+			nodes = append(nodes, w.view(n, name, seen))
+			d, err := n.replicator.Tables().Digest(name, 0)
+			if err != nil {
+				w.fail(history.Violation{Invariant: 4, Check: "digest", Table: name, Node: n.id, Detail: err.Error()})
+			}
+			digests[d.Digest] = n.id
+		}
+		if len(digests) > 1 {
+			w.fail(history.Violation{Invariant: 4, Check: "digest", Table: name, Detail: fmt.Sprint(digests)})
+		}
+		v := history.Check(*w.table(name), nodes)
+		for _, violation := range v.Violations {
+			w.fail(violation)
+		}
+	}
+	for _, n := range w.nodes {
+		if n.disk.AfterFailure > 0 {
+			w.fail(history.Violation{Invariant: 2, Check: "failed sync", Node: n.id,
+				Detail: fmt.Sprintf("%d operations on the disk after a sync of it failed", n.disk.AfterFailure)})
+		}
+	}
+}
+
+// view is what a node has of a table: its own records, with the rows that they name.
+func (w *world) view(n *node, table string, seen map[uint64][]history.Seen) history.Node {
+	tables := n.replicator.Tables()
+	v := history.Node{ID: n.id, Applied: tables.AppliedTxID(table)}
+	for r, err := range tables.Read(table, 1, math.MaxUint64) {
+		if err != nil {
+			w.fail(history.Violation{Invariant: 4, Check: "read", Table: table, Node: n.id, Detail: err.Error()})
+			break
+		}
+		decoded := seen[r.First]
+		if len(decoded) == 0 || decoded[len(decoded)-1].TxID != r.Last() {
+			w.fail(history.Violation{Invariant: 4, Check: "record", Table: table, Node: n.id, TxID: r.First,
+				Detail: "the node has a record that is not in the log"})
+			continue
+		}
+		v.Seen = append(v.Seen, decoded...)
+		w.local(n, &r)
+	}
+	return v
+}
+
+// local compares a group's bytes on a node's disk, where they are, with those in the object store (I9).
+func (w *world) local(n *node, r *api.LogRecord) {
+	f, err := n.disk.Open(segment.Path(segmentsDir, r.Segment))
+	if err != nil {
+		return // lost in a crash, and not needed since: it is fetched again when it is
+	}
+	defer f.Close()
+	mine, err := segment.ReadGroup(f, r.Offset, r.Length, r.CRC)
+	if err != nil {
+		return // the same, torn
+	}
+	if stored, err := w.object(r); err == nil && !bytes.Equal(mine, stored) {
+		w.fail(history.Violation{Invariant: 9, Check: "bytes", Table: r.Table, Node: n.id, TxID: r.First,
+			Detail: "the object store has other bytes than the disk"})
+	}
+}
+
+// decode is what a record's accepted writes hold, from the object store (I9).
+func (w *world) decode(r *api.LogRecord) (seen []history.Seen) {
+	missing := func(err error) []history.Seen {
+		w.fail(history.Violation{Invariant: 9, Check: "referenced", Table: r.Table, TxID: r.First, Detail: err.Error()})
+		return nil
+	}
+	frame, err := w.object(r)
+	if err != nil {
+		return missing(err)
+	}
+	g, err := segment.ParseGroup(frame)
+	if err != nil {
+		return missing(err)
+	}
+	schema, err := w.prefix(&g.Header)
+	if err != nil {
+		return missing(err)
+	}
+	rows, err := columnar.Decode(g.Arrow, schema)
+	if err != nil {
+		return missing(err)
+	}
+	defer rows.Release()
+	from, txid := 0, r.First
+	for i := range g.Header.Writes {
+		n := int(g.Header.Writes[i].Rows)
+		if r.Accepted(i) {
+			seen = append(seen, history.Seen{TxID: txid, Rows: uint32(n), Content: content(rows, schema, from, from+n)})
+			txid++
+		}
+		from += n
+	}
+	return seen
+}
+
+func (w *world) prefix(h *api.GroupHeader) (schema api.Schema, err error) {
+	err = w.store.View(context.Background(), func(r kv.Reader) error {
+		a, err := sequencer.Schema(r, h.Table)
+		if err != nil {
+			return err
+		}
+		whole, err := api.NewSchema(a.Columns)
+		if err != nil {
+			return err
+		}
+		p, ok := whole.Prefix(h.Fingerprint)
+		if schema = p; !ok {
+			return fmt.Errorf("no schema has the group's fingerprint %s", h.Fingerprint)
+		}
+		return nil
+	})
+	return schema, err
+}
+
+// content is the checksum of rows as invent makes it.
+func content(rows *columnar.Rows, schema api.Schema, from, to int) uint64 {
+	var b strings.Builder
+	for row := from; row < to; row++ {
+		first := true
+		for c, column := range schema.Columns() {
+			if column.Type == api.Timestamp || rows.IsNull(c, row) {
+				continue
+			}
+			if !first {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, "%s:%v", column.Name, rows.Value(c, row))
+			first = false
+		}
+		b.WriteByte('\n')
+	}
+	return sum(b.String())
+}

@@ -1,0 +1,183 @@
+// Package simulation runs the services' code in the world of internal/sim: sequencers on one store, primaries and
+// replicas on disks that crash, an object store that fails, a network that loses, and clients that retry. One seed is
+// one run. At its end faults are over, the cluster must come to rest, and what clients and nodes saw is judged.
+//
+// What is real: the sequencer's core on the memory store, primaries and replicators with their segments, object store
+// requests and tables (primary.Machine, replicator.Machine, primary.Settle), groups and their bytes, all messages of
+// commits. What is written anew here, thin: processes' start and end, the sequencer's queue, timers, and a client that
+// writes to primaries as the SDK does.
+//
+// It does not promise anything about gateways, HTTP, NATS, durability `wal` or failover's decisions.
+package simulation
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/history"
+	"github.com/seed-551dd829/braid/internal/sim"
+	"github.com/seed-551dd829/braid/sequencer"
+	"github.com/seed-551dd829/braid/sequencer/kv"
+	"github.com/seed-551dd829/braid/sequencer/kv/memory"
+)
+
+// Result is what became of a seed.
+type Result struct {
+	Seed       uint64
+	Hash       uint64 // of the trace
+	Events     int
+	Violations []history.Violation
+	Fired      map[sim.Fault]int
+	Writes     map[history.Outcome]int
+}
+
+// Options of a run.
+type Options struct {
+	Bug   Bug          // planted; "" in a run that is meant to pass
+	Story func(string) // is told the trace, line by line
+}
+
+// world is one run.
+type world struct {
+	e       *sim.Engine
+	chaos   *sim.Chaos
+	net     *sim.Network
+	objects *sim.Objects
+	store   *watched
+	bug     Bug
+	log     *slog.Logger
+
+	shards     int
+	core       sequencer.Core
+	sequencers []*sequencerProcess
+	nodes      []*node
+	clients    []*client
+	tables     []string
+
+	judge
+	over bool // faults are
+}
+
+// Run runs a seed.
+func Run(seed uint64, o Options) Result {
+	w := newWorld(seed, o)
+	defer w.e.Close()
+	w.start()
+	w.faults()
+	w.e.Run(w.e.Between(4*time.Second, 12*time.Second), w.bad)
+	if !w.bad() {
+		w.settle()
+	}
+	if !w.bad() {
+		w.compare()
+	}
+	r := Result{Seed: seed, Hash: w.e.Hash(), Violations: w.violations, Fired: w.chaos.Fired,
+		Writes: make(map[history.Outcome]int)}
+	for _, t := range w.history {
+		for i := range t.Writes {
+			r.Writes[t.Writes[i].Outcome]++
+		}
+	}
+	return r
+}
+
+func newWorld(seed uint64, o Options) *world {
+	e := sim.New(seed, o.Story)
+	w := &world{e: e, chaos: sim.NewChaos(e), bug: o.Bug, log: slog.New(slog.DiscardHandler)}
+	o.Bug.force(w.chaos)
+	w.net, w.objects = sim.NewNetwork(e, w.chaos), sim.NewObjects(e, w.chaos)
+	w.shards = 1 + e.Rand.IntN(3)
+	w.core = sequencer.Core{Shards: w.shards, KeyWindow: 1 << 20, ProducerIdle: 1 << 20}
+	w.judge = newJudge(w)
+	w.store = &watched{Store: memory.New(memory.Options{Inject: w.storeFault, Sleep: w.storeSleep, Shards: w.shards}), w: w}
+	for i := range 1 + e.Rand.IntN(3) {
+		w.tables = append(w.tables, fmt.Sprintf("t%d", i))
+	}
+	for _, f := range w.chaos.Kinds() {
+		e.Trace("faults", "%s", f)
+	}
+	return w
+}
+
+func (w *world) start() {
+	for i := range 1 + w.e.Rand.IntN(2) {
+		s := &sequencerProcess{w: w, id: fmt.Sprintf("s%d", i+1)}
+		w.sequencers = append(w.sequencers, s)
+		s.start()
+	}
+	primaries := 1 + w.e.Rand.IntN(3)
+	for i := range primaries + w.e.Rand.IntN(3) {
+		n := &node{w: w, id: fmt.Sprintf("p%d", i+1), role: api.Primary, disk: sim.NewDisk(w.e, w.chaos)}
+		if i >= primaries {
+			n.id, n.role = fmt.Sprintf("r%d", i-primaries+1), api.Replica
+		}
+		n.draw()
+		w.nodes = append(w.nodes, n)
+		n.start()
+	}
+	for i := range 1 + w.e.Rand.IntN(4) {
+		c := newClient(w, fmt.Sprintf("c%d", i+1))
+		w.clients = append(w.clients, c)
+	}
+}
+
+// patience is how long anyone waits for an answer.
+func (w *world) patience() time.Duration { return w.e.Between(300*time.Millisecond, 2*time.Second) }
+
+// settle ends the faults and waits until everything has come to rest.
+func (w *world) settle() {
+	w.over = true
+	w.chaos.End()
+	w.net.Heal()
+	w.e.Trace("faults", "are over")
+	rested := false
+	w.e.After(0, func() { w.look(&rested) })
+	w.e.Run(w.e.Now()+3*time.Minute, func() bool { return rested || w.bad() })
+	if !rested && !w.bad() {
+		w.fail(history.Violation{Invariant: 2, Check: "convergence", Detail: "a long time after the faults: " + w.unrest()})
+	}
+}
+
+func (w *world) look(rested *bool) {
+	if *rested = w.unrest() == ""; !*rested {
+		w.e.After(100*time.Millisecond, func() { w.look(rested) })
+	}
+}
+
+// unrest says what is still to be done; "" if nothing is.
+func (w *world) unrest() string {
+	for _, c := range w.clients {
+		if !c.done {
+			return c.p.Name + " still writes"
+		}
+	}
+	for _, n := range w.nodes {
+		if n.state != api.Live || n.p.Dead() {
+			return "node " + n.id + " is not live"
+		}
+		for shard := range w.shards {
+			if n.replicator.Tables().Position(shard) != w.heads[shard] || n.replicator.Lag() > 0 {
+				return fmt.Sprintf("node %s lags by %d records", n.id, n.replicator.Lag())
+			}
+		}
+		if n.primary != nil && n.primary.Load().Fraction > 0 {
+			return "primary " + n.id + " has undecided groups"
+		}
+	}
+	return ""
+}
+
+// sequencer returns one that is asked; nil if none lives.
+func (w *world) sequencer() *sequencerProcess {
+	first := w.e.Rand.IntN(len(w.sequencers))
+	for i := range w.sequencers {
+		if s := w.sequencers[(first+i)%len(w.sequencers)]; !s.p.Dead() && s.open {
+			return s
+		}
+	}
+	return nil
+}
+
+var _ kv.Store = (*watched)(nil)
