@@ -36,12 +36,13 @@ const (
 	ObjectShort   Fault = "object: short body"
 	ObjectLate    Fault = "object: put long after its caller gave up"
 	ObjectAway    Fault = "object: store away"
+	ObjectPower   Fault = "object: power cut of a directory store"
 )
 
 // Faults lists all kinds.
 var Faults = []Fault{Lose, Double, Delay, Reorder, Cut, CutOneWay, Pause, CrashNow, CrashDisk, Torn, Quick, SyncFails,
 	DiskFull, SlowDisk, StoreConflict, StoreUndone, StoreDone, StoreSlow, StoreFreeze, ObjectBefore, ObjectAfter,
-	ObjectStall, ObjectShort, ObjectLate, ObjectAway}
+	ObjectStall, ObjectShort, ObjectLate, ObjectAway, ObjectPower}
 
 // Chaos decides what goes wrong in a run.
 type Chaos struct {

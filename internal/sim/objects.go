@@ -9,22 +9,68 @@ import (
 	"iter"
 	"time"
 
+	"github.com/seed-551dd829/braid/internal/disk"
 	"github.com/seed-551dd829/braid/internal/objstore"
 )
 
 // Objects is an object store that fails as real ones do.
 type Objects struct {
-	Inner *objstore.Memory
 	e     *Engine
 	chaos *Chaos
+	inner objstore.Store
+	disk  *disk.Memory // of a directory store; nil: the store is in memory, and remembers everything
+	wrap  func(disk.FS) disk.FS
 	away  time.Duration // until then nothing is answered
+	lost  map[string]bool
 }
 
 var errObject = errors.New("injected: object store")
 
-// NewObjects returns an empty store.
-func NewObjects(e *Engine, chaos *Chaos) *Objects {
-	return &Objects{Inner: objstore.NewMemory(), e: e, chaos: chaos}
+// NewObjects returns an empty store: the one in memory, or a directory on a disk that loses what is not synced when
+// the power is cut. wrap is put around that disk.
+func NewObjects(e *Engine, chaos *Chaos, wrap func(disk.FS) disk.FS) *Objects {
+	o := &Objects{e: e, chaos: chaos, wrap: wrap, inner: objstore.NewMemory(), lost: make(map[string]bool)}
+	if chaos.Exists(ObjectPower) {
+		o.disk = disk.NewMemory()
+		o.disk.Clock(e.Clock)
+		o.open()
+	}
+	return o
+}
+
+func (o *Objects) open() {
+	d, err := objstore.OpenDir(context.Background(), o.wrap(o.disk), "/objects")
+	if err != nil {
+		panic(fmt.Sprintf("sim: open the object store: %v", err)) // its disk has no faults but the power
+	}
+	o.inner = d
+}
+
+// PowerCut takes the power from a directory store, and puts it back.
+func (o *Objects) PowerCut() bool {
+	if o.disk == nil {
+		return false
+	}
+	o.e.Trace("objects", "power cut")
+	o.disk.Crash(disk.Torn(o.e.Rand.Uint64()))
+	o.open()
+	return true
+}
+
+// Lose takes an object away, as no store does by itself.
+func (o *Objects) Lose(key string) { o.lost[key] = true }
+
+// Read returns an object's bytes, at once and without faults.
+func (o *Objects) Read(key string) ([]byte, error) {
+	if o.lost[key] {
+		return nil, fmt.Errorf("get %s: %w", key, objstore.ErrNotFound)
+	}
+	r, _, err := o.inner.Get(context.Background(), key)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(r)
+	return data, errors.Join(err, r.Close())
 }
 
 // Away makes the store fail for d.
@@ -77,13 +123,13 @@ func (c client) Put(_ context.Context, key string, body objstore.Body) error {
 	}
 	if c.o.chaos.Fire(ObjectLate, 0.1) {
 		c.o.e.After(c.o.e.Between(time.Second, 20*time.Second), func() {
-			err := c.o.Inner.Put(context.Background(), key, objstore.Bytes(data))
+			err := c.o.inner.Put(context.Background(), key, objstore.Bytes(data))
 			c.o.e.Trace("objects", "late put of %s: %v", key, err)
 		})
 		return fmt.Errorf("put %s: given up: %w", key, errObject)
 	}
 	body.Path, body.FS, body.Reader = "", nil, bytes.NewReader(data)
-	err = c.o.Inner.Put(context.Background(), key, body)
+	err = c.o.inner.Put(context.Background(), key, body)
 	c.o.e.Trace(c.p.Name, "put %s: %v", key, err)
 	if err != nil {
 		return err
@@ -95,7 +141,10 @@ func (c client) Get(_ context.Context, key string) (io.ReadCloser, int64, error)
 	if err := c.begin("get", key); err != nil {
 		return nil, 0, err
 	}
-	r, size, err := c.o.Inner.Get(context.Background(), key)
+	if c.o.lost[key] {
+		return nil, 0, fmt.Errorf("get %s: %w", key, objstore.ErrNotFound)
+	}
+	r, size, err := c.o.inner.Get(context.Background(), key)
 	if err == nil && size > 0 && c.o.chaos.Fire(ObjectShort, 0.1) {
 		half := io.LimitReader(r, c.o.e.Rand.Int64N(size))
 		return objstore.Sized(io.NopCloser(half), size), size, nil
@@ -107,7 +156,7 @@ func (c client) Stat(_ context.Context, key string) (objstore.Info, error) {
 	if err := c.begin("stat", key); err != nil {
 		return objstore.Info{}, err
 	}
-	info, err := c.o.Inner.Stat(context.Background(), key)
+	info, err := c.o.inner.Stat(context.Background(), key)
 	if err != nil {
 		return info, err
 	}
@@ -115,5 +164,5 @@ func (c client) Stat(_ context.Context, key string) (objstore.Info, error) {
 }
 
 func (c client) List(_ context.Context, prefix string) iter.Seq2[objstore.Info, error] {
-	return c.o.Inner.List(context.Background(), prefix)
+	return c.o.inner.List(context.Background(), prefix)
 }

@@ -12,7 +12,7 @@ type Process struct {
 	Name string // of the machine that it runs on: partitions cut machines off
 
 	e      *Engine
-	ctx    context.Context
+	call   func(func(context.Context)) // with the context that ends with the process
 	cancel context.CancelFunc
 	dead   bool
 	until  time.Duration // paused until then
@@ -22,8 +22,8 @@ type Process struct {
 
 // Start begins a process.
 func (e *Engine) Start(name string) *Process {
-	p := &Process{Name: name, e: e}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &Process{Name: name, e: e, cancel: cancel, call: func(f func(context.Context)) { f(ctx) }}
 	e.processes = append(e.processes, p)
 	return p
 }
@@ -99,7 +99,7 @@ func (p *Process) Go(f func(ctx context.Context)) {
 			}
 		}()
 		t.yield = yield
-		f(p.ctx)
+		p.call(f)
 	})
 	p.tasks = append(p.tasks, t)
 	p.After(0, t.resume)

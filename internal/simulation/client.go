@@ -31,8 +31,9 @@ type client struct {
 // write is one write as its client sees it.
 type write struct {
 	history.Write
-	meta  api.WriteMeta
-	batch *columnar.Batch
+	meta    api.WriteMeta
+	batch   *columnar.Batch
+	waiting bool // its client is
 }
 
 func newClient(w *world, name string) *client {
@@ -57,6 +58,9 @@ func (c *client) run(ctx context.Context) {
 		if !c.pursue(ctx, table, writes) {
 			return
 		}
+		for _, w := range writes {
+			w.waiting = false
+		}
 		c.settled[table] = c.sequence[table]
 		for _, w := range writes {
 			c.w.record(table, w.Write)
@@ -69,7 +73,7 @@ func (c *client) run(ctx context.Context) {
 func (c *client) invent(table string) (writes []*write) {
 	e := c.w.e
 	for range 1 + e.Rand.IntN(3) {
-		w := new(write)
+		w := &write{waiting: true}
 		w.Outcome, w.Sent = history.Unknown, int64(e.Now())
 		rows := 1 + e.Rand.IntN(3)
 		var text, content strings.Builder
@@ -97,7 +101,7 @@ func (c *client) invent(table string) (writes []*write) {
 		} else {
 			c.sequence[table]++
 			w.meta.ID = api.ProducerSeq{Producer: c.p.Name, Epoch: c.epoch, Sequence: c.sequence[table],
-				Settled: c.settled[table]}
+				Settled: c.w.bug.settled(c, table)}
 		}
 		writes = append(writes, w)
 	}

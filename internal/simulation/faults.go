@@ -38,6 +38,7 @@ func (w *world) faults() {
 		w.e.Trace("objects", "are away")
 		return true
 	})
+	w.chaos.Every(sim.ObjectPower, time.Second, w.objects.PowerCut)
 	w.chaos.Every(sim.StoreFreeze, 3*time.Second, func() bool {
 		w.store.frozen = w.e.Now() + w.e.Between(100*time.Millisecond, 4*time.Second)
 		w.e.Trace("store", "is frozen")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 	"time"
@@ -134,6 +133,11 @@ func (j *judge) answer(client, table string, writes []*write, a *api.GroupAnswer
 		return
 	}
 	for i, o := range a.Writes {
+		if o.Verdict == api.RefusedSettled && writes[i].waiting {
+			j.fail(history.Violation{Invariant: 3, Check: "still waits", Table: table,
+				Detail: fmt.Sprintf("%s waits for write %d, and is told that it is settled", client,
+					writes[i].meta.ID.Sequence)})
+		}
 		if o.Verdict != api.Accepted && o.Verdict != api.RefusedConflict {
 			continue
 		}
@@ -161,16 +165,9 @@ func (j *judge) bounded(n *node) {
 
 // object reads a record's group from the object store (I9).
 func (j *judge) object(r *api.LogRecord) ([]byte, error) {
-	body, size, err := j.w.objects.Inner.Get(context.Background(), r.Segment.Key())
+	data, err := j.w.objects.Read(r.Segment.Key())
 	if err != nil {
 		return nil, err
-	}
-	data, err := io.ReadAll(body)
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) != size {
-		return nil, fmt.Errorf("%d bytes of %d", len(data), size)
 	}
 	return segment.ReadGroup(bytes.NewReader(data), r.Offset, r.Length, r.CRC)
 }
@@ -187,6 +184,9 @@ func (w *world) compare() {
 		var nodes []history.Node
 		digests := make(map[string]string)
 		for _, n := range w.nodes {
+			if n.replicator == nil {
+				continue // which was judged when it did not come to rest
+			}
 			nodes = append(nodes, w.view(n, name, seen))
 			d, err := n.replicator.Tables().Digest(name, 0)
 			if err != nil {
@@ -220,6 +220,10 @@ func (w *world) view(n *node, table string, seen map[uint64][]history.Seen) hist
 			break
 		}
 		decoded := seen[r.First]
+		if w.other(&r) {
+			w.fail(history.Violation{Invariant: 4, Check: "record", Table: table, Node: n.id, TxID: r.First,
+				Detail: "the node has another record than the log"})
+		}
 		if len(decoded) == 0 || decoded[len(decoded)-1].TxID != r.Last() {
 			w.fail(history.Violation{Invariant: 4, Check: "record", Table: table, Node: n.id, TxID: r.First,
 				Detail: "the node has a record that is not in the log"})
@@ -229,6 +233,16 @@ func (w *world) view(n *node, table string, seen map[uint64][]history.Seen) hist
 		w.local(n, &r)
 	}
 	return v
+}
+
+// other says whether a node's record is not the log's.
+func (j *judge) other(r *api.LogRecord) bool {
+	for i := range j.records {
+		if x := &j.records[i]; x.Table == r.Table && x.First == r.First {
+			return x.Segment != r.Segment || x.Offset != r.Offset || x.Count() != r.Count()
+		}
+	}
+	return true
 }
 
 // local compares a group's bytes on a node's disk, where they are, with those in the object store (I9).

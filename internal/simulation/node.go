@@ -26,6 +26,7 @@ type node struct {
 
 	p          *sim.Process
 	starts     int
+	epoch      uint64 // of the last process that registered
 	state      api.State
 	hints      []chan struct{}
 	heads      []uint64 // that hints told
@@ -85,7 +86,7 @@ func (n *node) run(ctx context.Context, fsys disk.FS) error {
 		return err
 	}
 	n.state = api.Recovering
-	objects := n.w.bug.objects(n, n.w.objects.For(n.p))
+	objects := n.w.objects.For(n.p)
 	if n.role == api.Primary {
 		_, err := primary.Settle(ctx, primary.SettleConfig{ID: n.id, Epoch: epoch, SegmentsDir: segmentsDir},
 			primary.SettleDeps{FS: fsys, Objects: objects, Logger: n.w.log})
@@ -121,6 +122,7 @@ func (n *node) register(ctx context.Context, seq asker) (uint64, error) {
 	for {
 		a, err := n.w.bug.register(n, seq)(ctx, r)
 		if err == nil {
+			n.epoch = a.Epoch
 			n.w.owns(n, a.Epoch)
 			n.w.e.Trace(n.id, "has epoch %d", a.Epoch)
 			return a.Epoch, nil
@@ -190,7 +192,7 @@ func (n *node) startPrimary(
 		n.p.After(at-n.w.e.Now(), func() { m.Tick() })
 	}}
 	m, err := primary.NewMachine(cfg, primary.Deps{
-		FS: n.w.bug.disk(n, fsys), Objects: n.w.bug.puts(n, objects), Sequencer: n.w.bug.commits(n, seq), Catalog: catalog,
+		FS: n.w.bug.disk(fsys), Objects: n.w.bug.puts(n, objects), Sequencer: n.w.bug.commits(n, seq), Catalog: catalog,
 		Shards: n.w.shards, Logger: n.w.log,
 	}, host)
 	if err != nil {
@@ -233,6 +235,7 @@ func (n *node) write(from *sim.Process, frame []byte, answer func(api.GroupAnswe
 			return
 		}
 		n.primary.Take(from.Name, append([]byte(nil), frame...), reply(func(a api.GroupAnswer) {
+			a = n.w.bug.answer(n.w, frame, a)
 			n.w.bounded(n)
 			n.w.net.Send(p, from, "answer to group", func() { answer(a) })
 		}))

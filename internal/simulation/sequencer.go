@@ -111,10 +111,11 @@ func (s *sequencerProcess) transact(ctx context.Context, shard int, jobs []job) 
 		requests[i] = jobs[i].request
 	}
 	var done sequencer.Committed
-	err := s.update(ctx, func(t kv.Txn) (err error) {
+	err := s.update(ctx, s.w.bug.again(func(t kv.Txn) (err error) {
+		t = s.w.bug.transaction(s.w, t, requests[0].Node, requests[0].Epoch)
 		done, err = s.w.core.Commit(t, shard, requests)
 		return err
-	})
+	}))
 	for i, j := range jobs {
 		switch {
 		case err != nil:
@@ -130,6 +131,24 @@ func (s *sequencerProcess) transact(ctx context.Context, shard int, jobs []job) 
 			n.hint(s.p, shard, done.Head)
 		}
 	}
+}
+
+// errForeseen takes a transaction back.
+var errForeseen = errors.New("only a look")
+
+// foresee is what a commit would be answered.
+func (w *world) foresee(shard int, r *sequencer.Request) (answers []api.GroupAnswer, err error) {
+	err = w.store.Store.Update(context.Background(), func(t kv.Txn) error {
+		done, err := w.core.Commit(t, shard, []*sequencer.Request{r})
+		if err == nil {
+			answers, err = done.Results[0].Answers, done.Results[0].Err
+		}
+		return errors.Join(err, errForeseen)
+	})
+	if answers != nil {
+		return answers, nil
+	}
+	return nil, err
 }
 
 // asker is the sequencer as one process sees it, by messages. It is what bus.Sequencer is in a cluster.
@@ -210,7 +229,7 @@ func (a asker) Schema(ctx context.Context, q api.SchemaRequest) (api.SchemaAnswe
 }
 
 func (a asker) RegisterNode(ctx context.Context, q api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
-	return asked(ctx, a, "register "+q.ID, q, a.w.core.RegisterNode)
+	return asked(ctx, a, "register "+q.ID, q, a.w.bug.registration(a.w, a.w.core.RegisterNode))
 }
 
 func (a asker) SetNodeState(ctx context.Context, q api.NodeStateRequest) (api.NodeStateAnswer, error) {

@@ -58,6 +58,10 @@ type world struct {
 
 	judge
 	over bool // faults are
+
+	// What planted bugs remember.
+	registrations map[[2]any]set // of nodes, by epoch
+	repeated      map[string]int // frames
 }
 
 // Run runs a seed.
@@ -70,9 +74,7 @@ func Run(seed uint64, o Options) Result {
 	if !w.bad() {
 		w.settle()
 	}
-	if !w.bad() {
-		w.compare()
-	}
+	w.compare()
 	r := Result{Seed: seed, Hash: w.e.Hash(), Violations: w.violations, Fired: w.chaos.Fired,
 		Writes: make(map[history.Outcome]int)}
 	for _, t := range w.history {
@@ -85,9 +87,10 @@ func Run(seed uint64, o Options) Result {
 
 func newWorld(seed uint64, o Options) *world {
 	e := sim.New(seed, o.Story)
-	w := &world{e: e, chaos: sim.NewChaos(e), bug: o.Bug, log: slog.New(slog.DiscardHandler)}
+	w := &world{e: e, chaos: sim.NewChaos(e), bug: o.Bug, log: slog.New(slog.DiscardHandler),
+		registrations: make(map[[2]any]set), repeated: make(map[string]int)}
 	o.Bug.force(w.chaos)
-	w.net, w.objects = sim.NewNetwork(e, w.chaos), sim.NewObjects(e, w.chaos)
+	w.net, w.objects = sim.NewNetwork(e, w.chaos), sim.NewObjects(e, w.chaos, o.Bug.disk)
 	w.shards = 1 + e.Rand.IntN(3)
 	w.core = sequencer.Core{Shards: w.shards, KeyWindow: 1 << 20, ProducerIdle: 1 << 20}
 	w.judge = newJudge(w)
