@@ -27,8 +27,10 @@ func Clip(text string, bytesMax int) string {
 	return text[:head] + " … " + text[tail:]
 }
 
-// Quote quotes input for an error, as %q does, but never more of it than MessageBytesMax.
-func Quote[T ~string | ~[]byte](input T) string { return strconv.Quote(clipped(input)) }
+// Quote quotes input for an error, as %q does, in at most about MessageBytesMax bytes.
+func Quote[T ~string | ~[]byte](input T) string {
+	return Clip(strconv.Quote(clipped(input)), MessageBytesMax)
+}
 
 // clipped is Clip without a copy of all of input.
 func clipped[T ~string | ~[]byte](input T) string {
