@@ -163,10 +163,15 @@ func truncate(fsys disk.FS, path string, size int64) error {
 		return err
 	}
 	if err = f.Truncate(size); err == nil {
-		err = f.Sync()
+		if err = f.Sync(); err != nil {
+			err = fmt.Errorf("%w: %w", errSync, err)
+		}
 	}
 	return errors.Join(err, f.Close())
 }
+
+// errSync says that a file's sync failed: what is on the disk is not known any more, and the process must end.
+var errSync = errors.New("sync failed")
 
 // create makes the table's folder and file. It is durable only once both were synced.
 func (t *tab) create(fsys disk.FS) error {
@@ -212,7 +217,7 @@ func loadAll(fsys disk.FS, root string, warn func(msg string, args ...any)) ([]*
 				warn("table file not removed", "path", t.path(), "error", err)
 			}
 			continue
-		case errors.As(err, &newer):
+		case errors.As(err, &newer), errors.Is(err, errSync):
 			return nil, fmt.Errorf("open table in %s: %w", t.folder, err)
 		case err != nil:
 			warn("table cannot be read, its log is read again", "path", t.path(), "error", err)
