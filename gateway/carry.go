@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/columnar"
@@ -129,7 +127,7 @@ func (s *Service) pursue(
 		case st.err != nil:
 			return api.GroupAnswer{}, st.err
 		case st.primary == "":
-			await(ctx, changed, st.wait)
+			s.env.await(ctx, changed, st.wait)
 			continue
 		case c.attempts > 1 && reg.isLost():
 			s.routes.cancel(&c, st.primary)
@@ -144,27 +142,15 @@ func (s *Service) pursue(
 	}
 }
 
-// await waits until something has changed, a moment has come, or ctx ends.
-func await(ctx context.Context, changed <-chan struct{}, until time.Time) {
-	t := time.NewTimer(time.Until(until))
-	defer t.Stop()
-	select {
-	case <-changed:
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
 // attempt sends the frame to one primary and says how that ended.
 func (s *Service) attempt(
 	ctx context.Context, st step, g *group, frame []byte,
 ) (api.GroupAnswer, reply, *api.Error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.AttemptTimeout)
+	ctx, cancel := context.WithDeadline(ctx, s.env.now().Add(s.cfg.AttemptTimeout))
 	defer cancel()
 	watched := s.routes.watch(st.primary, st.epoch, cancel)
 	defer s.routes.unwatch(watched)
-	header := nats.Header{api.HeaderSender: s.sender}
-	msg, err := bus.Request(ctx, s.deps.Conn, s.deps.Subjects.PrimaryWrite(st.primary), header, frame)
+	data, err := s.env.request(ctx, st.primary, frame)
 	if err != nil {
 		if e := new(api.Error); errors.As(err, &e) {
 			return api.GroupAnswer{}, replyRefused, e
@@ -174,7 +160,7 @@ func (s *Service) attempt(
 		}
 		return api.GroupAnswer{}, replyLost, nil
 	}
-	a, err := api.ParseGroupAnswer(msg.Data)
+	a, err := api.ParseGroupAnswer(data)
 	switch {
 	case err != nil, a.Err == nil && len(a.Writes) != len(g.writes):
 		s.log.Error("answer of a primary is not understood", "node", st.primary, "writes", len(g.writes),

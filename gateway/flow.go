@@ -100,11 +100,11 @@ func (s *Service) outcome(r *request) {
 // merge puts a write with the others of its table, and lets go what leaves now.
 func (s *Service) merge(ctx context.Context, w *write) {
 	s.merging.mu.Lock()
-	leave := s.merging.core.add(time.Now(), w)
+	leave := s.merging.core.add(s.env.now(), w)
 	next, waiting := s.merging.core.next()
 	s.merging.mu.Unlock()
 	if waiting {
-		s.merging.alarm(next)
+		s.env.alarm(next)
 	}
 	s.launch(ctx, leave)
 }
@@ -119,7 +119,7 @@ func (s *Service) landed(ctx context.Context, key mergeKey) {
 
 func (s *Service) launch(ctx context.Context, groups []*group) {
 	for _, g := range groups {
-		s.tasks.Go(func() {
+		s.env.start(func() {
 			s.carry(ctx, g)
 			s.landed(ctx, g.key)
 		})
@@ -136,15 +136,20 @@ func (s *Service) mergeTimer(ctx context.Context) {
 			return
 		case next := <-s.merging.alarms:
 			timer.Reset(time.Until(next))
-		case now := <-timer.C:
-			s.merging.mu.Lock()
-			leave := s.merging.core.due(now)
-			next, waiting := s.merging.core.next()
-			s.merging.mu.Unlock()
-			if waiting {
+		case <-timer.C:
+			if next, waiting := s.due(ctx); waiting {
 				timer.Reset(time.Until(next))
 			}
-			s.launch(ctx, leave)
 		}
 	}
+}
+
+// due lets groups go whose interval is over, and says when it is next to be called.
+func (s *Service) due(ctx context.Context) (next time.Time, waiting bool) {
+	s.merging.mu.Lock()
+	leave := s.merging.core.due(s.env.now())
+	next, waiting = s.merging.core.next()
+	s.merging.mu.Unlock()
+	s.launch(ctx, leave)
+	return next, waiting
 }

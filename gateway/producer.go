@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"sync"
@@ -63,6 +61,7 @@ func (r *registration) isLost() bool {
 // producer keeps the gateway registered: under a fresh id at each start, and under another fresh
 // one whenever the registry says that the last is gone.
 type producer struct {
+	env     *surroundings
 	seq     Sequencer
 	log     *slog.Logger
 	counter prometheus.Counter
@@ -73,8 +72,8 @@ type producer struct {
 	arrived chan struct{}
 }
 
-func newProducer(seq Sequencer, log *slog.Logger, counter prometheus.Counter) *producer {
-	return &producer{seq: seq, log: log, counter: counter, arrived: make(chan struct{})}
+func newProducer(env *surroundings, seq Sequencer, log *slog.Logger, counter prometheus.Counter) *producer {
+	return &producer{env: env, seq: seq, log: log, counter: counter, arrived: make(chan struct{})}
 }
 
 // current returns the registration, waiting for one until ctx ends.
@@ -86,9 +85,8 @@ func (p *producer) current(ctx context.Context) (*registration, *api.Error) {
 		if reg != nil && !reg.isLost() {
 			return reg, nil
 		}
-		select {
-		case <-arrived:
-		case <-ctx.Done():
+		p.env.await(ctx, arrived, p.env.now().Add(time.Hour))
+		if ctx.Err() != nil {
 			return nil, api.Errorf(api.Unavailable, "the gateway cannot register with the sequencer")
 		}
 	}
@@ -137,9 +135,9 @@ func (p *producer) run(ctx context.Context) {
 // register tries one fresh id until there is an answer; nil once ctx has ended. A refusal (an id
 // that is taken) leads to another id.
 func (p *producer) register(ctx context.Context) *registration {
-	request := api.RegisterProducerRequest{ID: freshProducer(), Attempt: randomHex()}
+	request := api.RegisterProducerRequest{ID: p.env.newID(), Attempt: p.env.newID()}
 	for {
-		attempt, cancel := context.WithTimeout(ctx, registryAttempt)
+		attempt, cancel := context.WithDeadline(ctx, p.env.now().Add(registryAttempt))
 		a, err := p.seq.RegisterProducer(attempt, request)
 		cancel()
 		if err == nil {
@@ -156,9 +154,9 @@ func (p *producer) register(ctx context.Context) *registration {
 			p.log.Warn("register as a producer", "producer", request.ID, "error", err)
 		}
 		if gone(err) {
-			request.ID, request.Attempt = freshProducer(), randomHex()
+			request.ID, request.Attempt = p.env.newID(), p.env.newID()
 		}
-		if !pause(ctx, registryPause) {
+		if !p.env.pause(ctx, registryPause) {
 			return nil
 		}
 	}
@@ -166,15 +164,10 @@ func (p *producer) register(ctx context.Context) *registration {
 
 // keep renews a registration until it is lost or ctx ends.
 func (p *producer) keep(ctx context.Context, reg *registration) {
-	ticker := time.NewTicker(reg.renew)
-	defer ticker.Stop()
 	for {
-		select {
-		case <-ctx.Done():
+		p.env.await(ctx, reg.lost, p.env.now().Add(reg.renew))
+		if ctx.Err() != nil || reg.isLost() {
 			return
-		case <-reg.lost:
-			return
-		case <-ticker.C:
 		}
 		if err := p.renewOnce(ctx, reg); err != nil && ctx.Err() == nil {
 			p.log.Warn("renew the registration", "producer", reg.id, "epoch", reg.epoch, "error", err)
@@ -184,7 +177,7 @@ func (p *producer) keep(ctx context.Context, reg *registration) {
 
 // renewOnce renews; a refusal ends the registration.
 func (p *producer) renewOnce(ctx context.Context, reg *registration) error {
-	ctx, cancel := context.WithTimeout(ctx, registryAttempt)
+	ctx, cancel := context.WithDeadline(ctx, p.env.now().Add(registryAttempt))
 	defer cancel()
 	err := p.seq.RenewProducer(ctx, api.RenewProducerRequest{ID: reg.id, Epoch: reg.epoch})
 	if gone(err) {
@@ -197,12 +190,4 @@ func (p *producer) renewOnce(ctx context.Context, reg *registration) error {
 func gone(err error) bool {
 	e := new(api.Error)
 	return errors.As(err, &e) && (e.Name == api.Fenced || e.Name == api.Expired)
-}
-
-func freshProducer() string { return "gw-" + randomHex() }
-
-func randomHex() string {
-	var b [12]byte
-	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
-	return hex.EncodeToString(b[:])
 }

@@ -10,6 +10,8 @@ import (
 // routes is the router with what it needs to be shared: a lock, word of changes to those who wait,
 // and an end to attempts at primaries that went away.
 type routes struct {
+	now func() time.Time
+
 	mu      sync.Mutex
 	core    *router
 	changed chan struct{} // closed and replaced when there may be room or a primary that was not there
@@ -23,8 +25,8 @@ type watch struct {
 	cancel  func()
 }
 
-func newRoutes(core *router) *routes {
-	return &routes{core: core, changed: make(chan struct{}), watched: make(map[*watch]struct{})}
+func newRoutes(core *router, now func() time.Time) *routes {
+	return &routes{core: core, now: now, changed: make(chan struct{}), watched: make(map[*watch]struct{})}
 }
 
 // change wakes everybody who waits. The caller holds the lock.
@@ -36,13 +38,13 @@ func (r *routes) change() {
 func (r *routes) next(c *course) (step, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return c.next(r.core, time.Now()), r.changed
+	return c.next(r.core, r.now()), r.changed
 }
 
 func (r *routes) ended(c *course, primary string, how reply, refusal *api.Error) (bool, *api.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	over, err := c.ended(r.core, time.Now(), primary, how, refusal)
+	over, err := c.ended(r.core, r.now(), primary, how, refusal)
 	r.change()
 	return over, err
 }
@@ -58,7 +60,7 @@ func (r *routes) cancel(c *course, primary string) {
 func (r *routes) heard(h api.Heartbeat) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.core.heard(h, time.Now())
+	r.core.heard(h, r.now())
 	r.change()
 }
 
@@ -89,7 +91,7 @@ func (r *routes) unwatch(w *watch) {
 func (r *routes) sweep() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
+	now := r.now()
 	for w := range r.watched {
 		if !r.core.view.Answers(w.primary, w.epoch, now) {
 			w.cancel()
@@ -100,20 +102,20 @@ func (r *routes) sweep() {
 func (r *routes) stale() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.core.view.Stale(time.Now())
+	return r.core.view.Stale(r.now())
 }
 
 func (r *routes) settled() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.core.view.Settled(time.Now())
+	return r.core.view.Settled(r.now())
 }
 
 // ready says whether a primary can be written to.
 func (r *routes) ready() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.core.view.Candidates(time.Now())) > 0
+	return len(r.core.view.Candidates(r.now())) > 0
 }
 
 func (r *routes) unanswered() (n int64) {
@@ -130,7 +132,7 @@ func (r *routes) address(id string) (addr string, err *api.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if id == "" {
-		n, ok := r.core.view.Reader(time.Now())
+		n, ok := r.core.view.Reader(r.now())
 		if !ok || n.HTTP == "" {
 			return "", api.Errorf(api.Unavailable, "no node that could be read from is live")
 		}

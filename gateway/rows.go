@@ -52,7 +52,7 @@ func single(table string, parse parseOne) func([]byte, int64) (lineproto.Result,
 
 // process is a worker's part of a request: from bytes to writes that are on their way.
 func (s *Service) process(ctx context.Context, r *request) {
-	if time.Since(r.arrived) >= s.cfg.RequestTimeout {
+	if s.env.now().Sub(r.arrived) >= s.cfg.RequestTimeout {
 		s.refuse(r, s.overloaded()) // it waited here all its time, and has had no effect
 		return
 	}
@@ -121,7 +121,7 @@ func (s *Service) check(ctx context.Context, w *write) {
 			return
 		}
 	}
-	s.tasks.Go(func() {
+	s.env.start(func() {
 		asking, cancel := context.WithDeadline(ctx, w.arrived.Add(s.cfg.RequestTimeout))
 		defer cancel()
 		schema, err := s.grow(asking, w)
@@ -145,7 +145,7 @@ const growAttempt = 2 * time.Second
 func (s *Service) grow(ctx context.Context, w *write) (api.Schema, *api.Error) {
 	var last error
 	for {
-		attempt, cancel := context.WithTimeout(ctx, growAttempt)
+		attempt, cancel := context.WithDeadline(ctx, s.env.now().Add(growAttempt))
 		schema, err := s.growOnce(attempt, w)
 		cancel()
 		if err == nil {
@@ -154,7 +154,7 @@ func (s *Service) grow(ctx context.Context, w *write) (api.Schema, *api.Error) {
 		if e := new(api.Error); errors.As(err, &e) && e.Name != api.Unavailable && e.Name != api.Overloaded {
 			return api.Schema{}, e.InTable(w.key.table)
 		}
-		if last = err; !pause(ctx, growPause) {
+		if last = err; !s.env.pause(ctx, growPause) {
 			e := unreached("the table's schema cannot be read or grown", last)
 			return api.Schema{}, e.InTable(w.key.table)
 		}
@@ -236,16 +236,4 @@ func unreached(what string, err error) *api.Error {
 		return api.Errorf(api.Unavailable, "%s: no sequencer answers", what)
 	}
 	return api.Errorf(api.Unavailable, "%s: %v", what, err)
-}
-
-// pause waits, and says whether ctx let it.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

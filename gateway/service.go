@@ -30,6 +30,7 @@ type Service struct {
 	log      *slog.Logger
 	metrics  *metrics
 	course   courseConfig
+	env      *surroundings
 	sender   []string // value of api.HeaderSender
 	held     *holding
 	queue    chan *request
@@ -77,8 +78,20 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Beats == nil {
 		deps.Beats = deps.Conn
 	}
+	env := newSurroundings()
+	s, err := newService(cfg, deps, env)
+	if err != nil {
+		return nil, err
+	}
+	s.unheard = &unheard{log: s.log, counter: s.metrics.unheard}
+	s.proxy = s.newProxy()
+	env.start, env.alarm, env.request = s.tasks.Go, s.merging.alarm, s.ask
+	return s, nil
+}
+
+func newService(cfg Config, deps Deps, env *surroundings) (*Service, error) {
 	s := &Service{
-		cfg: cfg, deps: deps, log: deps.Logger.With("component", "gateway"),
+		cfg: cfg, deps: deps, env: env, log: deps.Logger.With("component", "gateway"),
 		course: courseConfig{
 			overloadWait: cfg.OverloadWait, noneWait: cfg.NoPrimaryWait,
 			rest: 20 * time.Millisecond, pendingWait: 50 * time.Millisecond,
@@ -88,7 +101,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		queue:    make(chan *request, cfg.HeldRequestsMax),
 		unpacker: newUnpacker(cfg.UnpackedBytesMax),
 		encoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
-		routes:   newRoutes(newRouter(api.UnansweredBytesMax)),
+		routes:   newRoutes(newRouter(api.UnansweredBytesMax), env.now),
 	}
 	s.merging = merging{alarms: make(chan time.Time, 1), core: newMerger(mergeConfig{
 		interval: cfg.MergeInterval, writesMax: api.GroupWritesMax, identityBytes: api.GroupIdentityBytes,
@@ -98,9 +111,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if s.metrics, err = newMetrics(s, deps.Registerer); err != nil {
 		return nil, err
 	}
-	s.producer = newProducer(deps.Sequencer, s.log, s.metrics.registered)
-	s.unheard = &unheard{log: s.log, counter: s.metrics.unheard}
-	s.proxy = s.newProxy()
+	s.producer = newProducer(env, deps.Sequencer, s.log, s.metrics.registered)
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	s.remembered = func(table string) (api.Schema, bool) {
@@ -212,7 +223,7 @@ func (s *Service) settleIn(ctx context.Context) bool {
 		if !knownAt.IsZero() && time.Since(knownAt) > settleInMax {
 			break
 		}
-		if !pause(ctx, settlePoll) {
+		if !s.env.pause(ctx, settlePoll) {
 			return false
 		}
 	}

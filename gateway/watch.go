@@ -51,7 +51,7 @@ func (s *Service) watchCluster(ctx context.Context, parts *sync.WaitGroup) (stop
 }
 
 func (s *Service) sweep(ctx context.Context) {
-	for pause(ctx, sweepInterval) {
+	for s.env.pause(ctx, sweepInterval) {
 		s.routes.sweep()
 	}
 }
@@ -72,7 +72,7 @@ func (s *Service) askTopology(ctx context.Context) {
 				s.log.Warn("read the topology", "error", err)
 			}
 		}
-		if !pause(ctx, staleInterval) {
+		if !s.env.pause(ctx, staleInterval) {
 			return
 		}
 	}

@@ -48,11 +48,17 @@ func (w *world) faults() {
 
 // victim is a process of a service.
 func (w *world) victim() *sim.Process {
-	if i := w.e.Rand.IntN(len(w.sequencers) + len(w.nodes)); i < len(w.sequencers) {
-		return w.sequencers[i].p
-	} else {
-		return w.nodes[i-len(w.sequencers)].p
+	var all []*sim.Process
+	for _, s := range w.sequencers {
+		all = append(all, s.p)
 	}
+	for _, n := range w.nodes {
+		all = append(all, n.p)
+	}
+	for _, g := range w.gateways {
+		all = append(all, g.p)
+	}
+	return all[w.e.Rand.IntN(len(all))]
 }
 
 func (w *world) machines() (names []string) {
@@ -61,6 +67,9 @@ func (w *world) machines() (names []string) {
 	}
 	for _, n := range w.nodes {
 		names = append(names, n.id)
+	}
+	for _, g := range w.gateways {
+		names = append(names, g.id)
 	}
 	for _, c := range w.clients {
 		names = append(names, c.p.Name)

@@ -133,25 +133,36 @@ func (j *judge) answer(client, table string, writes []*write, a *api.GroupAnswer
 		return
 	}
 	for i, o := range a.Writes {
-		if o.Verdict == api.RefusedSettled && writes[i].waiting {
-			j.fail(history.Violation{Invariant: 3, Check: "still waits", Table: table,
-				Detail: fmt.Sprintf("%s waits for write %d, and is told that it is settled", client,
-					writes[i].meta.ID.Sequence)})
+		j.firstAnswer(client, table, writes[i], o)
+	}
+}
+
+// firstAnswer compares an answer to a write with the first one.
+func (j *judge) firstAnswer(client, table string, w *write, o api.Outcome) {
+	if o.Verdict == api.RefusedSettled && w.waiting {
+		j.fail(history.Violation{Invariant: 3, Check: "still waits", Table: table,
+			Detail: fmt.Sprintf("%s waits for write %d, and is told that it is settled", client, w.meta.ID.Sequence)})
+	}
+	if w.bare || o.Verdict != api.Accepted && o.Verdict != api.RefusedConflict {
+		return
+	}
+	id := fmt.Sprint(table, " ", client, " ", w.meta.Key, w.meta.ID.Sequence)
+	before, known := j.first[id]
+	if known && before != o {
+		invariant := 3
+		if before.Verdict == api.RefusedConflict {
+			invariant = 5
 		}
-		if o.Verdict != api.Accepted && o.Verdict != api.RefusedConflict {
-			continue
-		}
-		id := fmt.Sprint(table, " ", client, " ", writes[i].meta.Key, writes[i].meta.ID.Sequence)
-		before, known := j.first[id]
-		if known && before != o {
-			invariant := 3
-			if before.Verdict == api.RefusedConflict {
-				invariant = 5
-			}
-			j.fail(history.Violation{Invariant: invariant, Check: "first answer", Table: table,
-				Detail: fmt.Sprintf("write %s was answered %+v, then %+v", id, before, o)})
-		}
-		j.first[id] = o
+		j.fail(history.Violation{Invariant: invariant, Check: "first answer", Table: table,
+			Detail: fmt.Sprintf("write %s was answered %+v, then %+v", id, before, o)})
+	}
+	j.first[id] = o
+}
+
+// tolerable checks that a good write is never told that it is bad (I8).
+func (j *judge) tolerable(table string, err *api.Error) {
+	if err != nil && (err.Name == api.Invalid || err.Name == api.TooLarge) {
+		j.fail(history.Violation{Invariant: 8, Check: "good write", Table: table, Detail: err.Message})
 	}
 }
 

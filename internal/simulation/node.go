@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -86,6 +87,7 @@ func (n *node) run(ctx context.Context, fsys disk.FS) error {
 		return err
 	}
 	n.state = api.Recovering
+	n.p.Go(func(context.Context) { n.beat(epoch) })
 	objects := n.w.objects.For(n.p)
 	if n.role == api.Primary {
 		_, err := primary.Settle(ctx, primary.SettleConfig{ID: n.id, Epoch: epoch, SegmentsDir: segmentsDir},
@@ -146,6 +148,22 @@ func (n *node) goLive(ctx context.Context, seq asker, epoch uint64) error {
 			return err
 		}
 		n.p.Sleep(100 * time.Millisecond)
+	}
+}
+
+// beat tells the gateways five times a second how the node is.
+func (n *node) beat(epoch uint64) {
+	for {
+		h := api.Heartbeat{ID: n.id, Role: n.role, State: n.state, Epoch: epoch, Senders: 1}
+		if n.primary != nil {
+			l := n.primary.Load()
+			h.Load, h.FreeBytes, h.Senders = l.Fraction, l.FreeBytes, max(1, l.Senders)
+		}
+		for _, g := range n.w.gateways {
+			m := g.m
+			n.w.net.Send(n.p, g.p, "heartbeat", func() { m.Heard(h) })
+		}
+		n.p.Sleep(200 * time.Millisecond)
 	}
 }
 
@@ -227,14 +245,20 @@ func (r reply) ReplyError(e *api.Error) error {
 	return nil
 }
 
-// write sends a frame to the node's primary. Nobody listens where there is none.
-func (n *node) write(from *sim.Process, frame []byte, answer func(api.GroupAnswer)) {
+// write sends a frame to the node's primary. silent is called where nobody listens.
+func (n *node) write(from *sim.Process, frame []byte, answer func(api.GroupAnswer), silent func()) {
 	p := n.p
+	frame = bytes.Clone(frame) // its sender uses the memory again
+	if p.Dead() {
+		n.w.net.Send(from, from, "no responders of "+n.id, silent)
+		return
+	}
 	n.w.net.Send(from, p, "group", func() {
 		if n.p != p || n.primary == nil {
+			n.w.net.Send(p, from, "no responders of "+n.id, silent)
 			return
 		}
-		n.primary.Take(from.Name, append([]byte(nil), frame...), reply(func(a api.GroupAnswer) {
+		n.primary.Take(from.Name, bytes.Clone(frame), reply(func(a api.GroupAnswer) {
 			a = n.w.bug.answer(n.w, frame, a)
 			n.w.bounded(n)
 			n.w.net.Send(p, from, "answer to group", func() { answer(a) })

@@ -182,7 +182,8 @@ func askLater[A any](ctx context.Context, a asker, what string, serve func(*sequ
 			a.w.net.Send(to, a.p, "answer to "+what, func() { call.Done(answered[A]{answer, err}) })
 		})
 	})
-	r, ok := call.Wait(ctx, a.w.patience())
+	// Not ctx: a deadline of the real clock has no place here, and a process that ends unwinds.
+	r, ok := call.Wait(context.Background(), a.w.patience())
 	if !ok {
 		return none, bus.ErrUnknown
 	}
@@ -251,6 +252,9 @@ type schemas struct {
 func (c *schemas) Schema(ctx context.Context, table string) (api.Schema, error) {
 	if s, ok := c.known[table]; ok {
 		return s, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return api.Schema{}, err
 	}
 	return c.Refresh(ctx, table)
 }

@@ -2,12 +2,12 @@
 // replicas on disks that crash, an object store that fails, a network that loses, and clients that retry. One seed is
 // one run. At its end faults are over, the cluster must come to rest, and what clients and nodes saw is judged.
 //
-// What is real: the sequencer's core on the memory store, primaries and replicators with their segments, object store
-// requests and tables (primary.Machine, replicator.Machine, primary.Settle), groups and their bytes, all messages of
-// commits. What is written anew here, thin: processes' start and end, the sequencer's queue, timers, and a client that
-// writes to primaries as the SDK does.
+// What is real: the sequencer's core on the memory store; gateways from the payload to its answer (gateway.Machine);
+// primaries and replicators with their segments, object store requests and tables (primary.Machine, primary.Settle,
+// replicator.Machine); groups and their bytes, and the messages of commits. What is written anew here, thin: processes'
+// start and end, the sequencer's queue, timers, and clients that write to gateways and primaries as the SDK does.
 //
-// It does not promise anything about gateways, HTTP, NATS, durability `wal` or failover's decisions.
+// It does not promise anything about HTTP, NATS, durability `wal`, failover's decisions, or repair by a scrub.
 package simulation
 
 import (
@@ -53,6 +53,7 @@ type world struct {
 	core       sequencer.Core
 	sequencers []*sequencerProcess
 	nodes      []*node
+	gateways   []*gatewayProcess
 	clients    []*client
 	tables     []string
 
@@ -119,6 +120,11 @@ func (w *world) start() {
 		n.draw()
 		w.nodes = append(w.nodes, n)
 		n.start()
+	}
+	for i := range 1 + w.e.Rand.IntN(2) {
+		g := newGateway(w, fmt.Sprintf("g%d", i+1))
+		w.gateways = append(w.gateways, g)
+		g.start()
 	}
 	for i := range 1 + w.e.Rand.IntN(4) {
 		c := newClient(w, fmt.Sprintf("c%d", i+1))
