@@ -1,5 +1,5 @@
 # Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
-.PHONY: build test race lint fuzz bench e2e faults ci
+.PHONY: build test race lint fuzz bench e2e faults sim nightly ci
 
 build: ## one static binary, ./braid
 	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
@@ -27,6 +27,12 @@ e2e: ## separate processes over TCP, with kill -9
 faults: ## random scenarios on separate processes, SEEDS of them, STEPS faults each (docs/testing.md)
 	go test -count 1 -v -timeout 60m -parallel 2 -run '^TestFaults$$' ./cmd/braid \
 		-faults.seeds $(or $(SEEDS),1-20) -faults.steps $(or $(STEPS),10)
+
+sim: ## 10,000 seeds of the simulation (docs/simulation.md), or SEEDS of them
+	go run ./internal/simulation/cmd/simulate -seeds $(or $(SEEDS),10000)
+
+nightly: ## what takes an hour and more
+	go run ./internal/simulation/cmd/simulate -twice -seeds 50000
 
 ci:
 	.ci/run
