@@ -20,6 +20,8 @@ const (
 	Pause         Fault = "process paused"
 	CrashNow      Fault = "process killed"
 	CrashDisk     Fault = "killed between disk operations"
+	CrashAll      Fault = "all services killed at once"
+	CrashClient   Fault = "client killed"
 	Torn          Fault = "unsynced bytes torn"
 	Quick         Fault = "restart within the same second"
 	SyncFails     Fault = "sync failed"
@@ -40,7 +42,7 @@ const (
 )
 
 // Faults lists all kinds.
-var Faults = []Fault{Lose, Double, Delay, Reorder, Cut, CutOneWay, Pause, CrashNow, CrashDisk, Torn, Quick, SyncFails,
+var Faults = []Fault{Lose, Double, Delay, Reorder, Cut, CutOneWay, Pause, CrashNow, CrashDisk, CrashAll, CrashClient, Torn, Quick, SyncFails,
 	DiskFull, SlowDisk, StoreConflict, StoreUndone, StoreDone, StoreSlow, StoreFreeze, ObjectBefore, ObjectAfter,
 	ObjectStall, ObjectShort, ObjectLate, ObjectAway, ObjectPower}
 

@@ -18,7 +18,11 @@ import (
 // client is a producer that sends groups to primaries itself, and sends again, to whichever, what has no answer.
 type client struct {
 	w        *world
+	name     string
 	p        *sim.Process
+	starts   int
+	table    string // of the open writes
+	open     []*write
 	catalog  *schemas
 	epoch    uint64
 	sequence map[string]uint64 // given, by table
@@ -41,37 +45,67 @@ type write struct {
 }
 
 func newClient(w *world, name string) *client {
-	c := &client{w: w, p: w.e.Start(name), sequence: make(map[string]uint64), settled: make(map[string]uint64),
+	c := &client{w: w, name: name, sequence: make(map[string]uint64), settled: make(map[string]uint64),
 		head: make(map[string]uint64), left: 5 + w.e.Rand.IntN(40),
 		gateways: []float64{0, 0.5, 1}[w.e.Rand.IntN(3)]}
-	c.catalog = &schemas{asker: asker{w, c.p}, known: make(map[string]api.Schema)}
-	c.p.Go(c.run)
+	c.start()
 	return c
 }
 
-func (c *client) run(ctx context.Context) {
-	for c.epoch == 0 {
-		a, err := c.catalog.RegisterProducer(ctx, api.RegisterProducerRequest{ID: c.p.Name, Attempt: "1"})
-		if err == nil {
-			c.epoch = a.Epoch
+// start begins a process of the client. What it has written down outlives it: its sequences, and the writes that have
+// no answer yet.
+func (c *client) start() {
+	c.p = c.w.e.Start(c.name)
+	c.starts++
+	c.catalog = &schemas{asker: asker{c.w, c.p}, known: make(map[string]api.Schema)}
+	c.p.OnEnd(func() {
+		if !c.done {
+			c.w.e.After(c.w.restart(), c.start)
 		}
+	})
+	c.p.Go(c.run)
+}
+
+// run registers first, which fences the process before, then sends again what that one has left, then goes on.
+func (c *client) run(ctx context.Context) {
+	c.register(ctx)
+	if len(c.open) > 0 {
+		for _, w := range c.open {
+			w.meta.ID.Epoch = c.epoch
+			w.again = w.again && !w.bare
+		}
+		c.finish(ctx)
 	}
 	for ; c.left > 0 && !(c.w.over && c.left > 3); c.left-- {
 		c.p.Sleep(c.w.e.Between(0, 300*time.Millisecond))
-		table := c.w.tables[c.w.e.Rand.IntN(len(c.w.tables))]
-		writes := c.invent(table)
-		if !c.pursue(ctx, table, writes) {
-			return
-		}
-		for _, w := range writes {
-			w.waiting = false
-		}
-		c.settled[table] = c.sequence[table]
-		for _, w := range writes {
-			c.w.record(table, w.Write)
-		}
+		c.table = c.w.tables[c.w.e.Rand.IntN(len(c.w.tables))]
+		c.open = c.invent(c.table)
+		c.finish(ctx)
 	}
 	c.done = true
+}
+
+func (c *client) register(ctx context.Context) {
+	for {
+		a, err := c.catalog.RegisterProducer(ctx,
+			api.RegisterProducerRequest{ID: c.name, Attempt: fmt.Sprint(c.starts)})
+		if err == nil {
+			c.epoch = a.Epoch
+			return
+		}
+		c.p.Sleep(50 * time.Millisecond)
+	}
+}
+
+// finish pursues the open writes, and settles them.
+func (c *client) finish(ctx context.Context) {
+	c.pursue(ctx, c.table, c.open)
+	c.settled[c.table] = c.sequence[c.table]
+	for _, w := range c.open {
+		w.waiting = false
+		c.w.record(c.table, w.Write)
+	}
+	c.open = nil
 }
 
 // invent makes writes of one table.
@@ -106,10 +140,10 @@ func (c *client) invent(table string) (writes []*write) {
 		if w.bare = !direct && e.Rand.IntN(4) == 0; w.bare {
 			// Whoever sends it once only knows what became of it if there is an answer.
 		} else if e.Rand.IntN(4) == 0 {
-			w.meta.Key = fmt.Sprintf("%s-%d", c.p.Name, c.w.values)
+			w.meta.Key = fmt.Sprintf("%s-%d", c.name, c.w.values)
 		} else {
 			c.sequence[table]++
-			w.meta.ID = api.ProducerSeq{Producer: c.p.Name, Epoch: c.epoch, Sequence: c.sequence[table],
+			w.meta.ID = api.ProducerSeq{Producer: c.name, Epoch: c.epoch, Sequence: c.sequence[table],
 				Settled: c.w.bug.settled(c, table)}
 		}
 		writes = append(writes, w)
@@ -123,14 +157,19 @@ func sum(content string) uint64 {
 	return h.Sum64()
 }
 
-// pursue sends writes until each has an answer, or the client gives up. It says false if something is wrong.
-func (c *client) pursue(ctx context.Context, table string, writes []*write) bool {
+// pursue sends writes until each has an answer, or the client gives up.
+func (c *client) pursue(ctx context.Context, table string, writes []*write) {
 	schema, ok := c.schema(ctx, table, writes)
 	if !ok {
-		return true // nothing was sent, which counts as unknown
+		return // nothing was sent, which counts as unknown
 	}
-	open := slices.Clone(writes)
 	for range 3 + c.w.e.Rand.IntN(8) {
+		open := slices.DeleteFunc(slices.Clone(writes), func(w *write) bool {
+			return w.Outcome != history.Unknown || !w.again
+		})
+		if len(open) == 0 {
+			return
+		}
 		n := len(open) // all of them together, or the first few
 		if c.w.e.Rand.IntN(3) == 0 {
 			n = 1 + c.w.e.Rand.IntN(n)
@@ -138,17 +177,10 @@ func (c *client) pursue(ctx context.Context, table string, writes []*write) bool
 		if c.w.e.Chance(c.gateways) {
 			c.through(ctx, table, open[:n])
 			c.p.Sleep(c.w.e.Between(0, 50*time.Millisecond))
-		} else if wait, ok := c.attempt(ctx, table, schema, open[:n]); !ok {
-			return false
-		} else if wait > 0 {
-			c.p.Sleep(wait)
-		}
-		open = slices.DeleteFunc(open, func(w *write) bool { return w.Outcome != history.Unknown || !w.again })
-		if len(open) == 0 {
-			return true
+		} else {
+			c.p.Sleep(c.attempt(ctx, table, schema, open[:n]))
 		}
 	}
-	return true
 }
 
 // schema grows the table's until it has the writes' columns.
@@ -182,33 +214,31 @@ func (c *client) grow(ctx context.Context, table string, s api.Schema, writes []
 	return s, nil
 }
 
-// attempt sends writes as one group to some primary.
-func (c *client) attempt(
-	ctx context.Context, table string, schema api.Schema, writes []*write,
-) (wait time.Duration, ok bool) {
+// attempt sends writes as one group to some primary. It returns how long to wait before the next.
+func (c *client) attempt(ctx context.Context, table string, schema api.Schema, writes []*write) time.Duration {
 	frame := encode(table, schema, writes)
 	to := c.w.primary()
 	if to == nil {
-		return 200 * time.Millisecond, true
+		return 200 * time.Millisecond
 	}
 	call := sim.NewCall[api.GroupAnswer](c.p)
 	sent := slices.Clone(writes)
 	to.write(c.p, frame, func(a api.GroupAnswer) {
-		c.w.answer(c.p.Name, table, sent, &a)
+		c.w.answer(c.name, table, sent, &a)
 		call.Done(a)
 	}, func() { call.Done(api.GroupAnswer{Err: api.Errorf(api.Unavailable, "no responders")}) })
 	a, came := call.Wait(ctx, c.w.patience())
 	switch {
 	case !came:
-		return 0, true
+		return 0
 	case a.Err != nil:
 		c.w.tolerable(table, a.Err)
-		return c.w.e.Between(20*time.Millisecond, 200*time.Millisecond), true
+		return c.w.e.Between(20*time.Millisecond, 200*time.Millisecond)
 	}
 	for i, w := range writes {
 		c.told(table, w, a.Writes[i])
 	}
-	return 0, true
+	return 0
 }
 
 // told notes a write's outcome.

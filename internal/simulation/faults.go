@@ -20,6 +20,22 @@ func (w *world) faults() {
 		return true
 	}
 	w.chaos.Every(sim.CrashNow, time.Second, kill)
+	w.chaos.Every(sim.CrashAll, 4*time.Second, func() bool {
+		w.e.Trace("faults", "all services are killed")
+		for _, p := range w.services() {
+			p.End()
+		}
+		return true
+	})
+	w.chaos.Every(sim.CrashClient, 2*time.Second, func() bool {
+		c := w.clients[w.e.Rand.IntN(len(w.clients))]
+		if c.done || c.p.Dead() {
+			return false
+		}
+		w.e.Trace(c.name, "is killed")
+		c.p.End()
+		return true
+	})
 	w.chaos.Every(sim.CrashDisk, time.Second, func() bool {
 		n := w.nodes[w.e.Rand.IntN(len(w.nodes))]
 		n.disk.CrashIn(w.e.Rand.IntN(30))
@@ -48,7 +64,11 @@ func (w *world) faults() {
 
 // victim is a process of a service.
 func (w *world) victim() *sim.Process {
-	var all []*sim.Process
+	all := w.services()
+	return all[w.e.Rand.IntN(len(all))]
+}
+
+func (w *world) services() (all []*sim.Process) {
 	for _, s := range w.sequencers {
 		all = append(all, s.p)
 	}
@@ -58,7 +78,7 @@ func (w *world) victim() *sim.Process {
 	for _, g := range w.gateways {
 		all = append(all, g.p)
 	}
-	return all[w.e.Rand.IntN(len(all))]
+	return all
 }
 
 func (w *world) machines() (names []string) {
@@ -72,7 +92,7 @@ func (w *world) machines() (names []string) {
 		names = append(names, g.id)
 	}
 	for _, c := range w.clients {
-		names = append(names, c.p.Name)
+		names = append(names, c.name)
 	}
 	return names
 }

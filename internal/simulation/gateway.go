@@ -126,16 +126,16 @@ func (c *client) through(ctx context.Context, table string, writes []*write) {
 	for i, w := range writes {
 		w.again = !w.bare
 		calls[i] = sim.NewCall[payloadAnswer](c.p)
-		p, taken := g.p, false
-		c.w.net.Send(c.p, p, "payload", func() {
+		p, from, taken := g.p, c.p, false
+		c.w.net.Send(from, p, "payload", func() {
 			if taken && w.bare {
 				return
 			}
 			taken = true
 			g.m.Take(gateway.Write{Table: table, Payload: []byte(w.lines), Locked: w.Locked, Expected: w.Expected,
 				Key: w.meta.Key, ID: w.meta.ID}, func(results []api.WriteResult, err *api.Error) {
-				c.w.net.Send(p, c.p, "answer to payload", func() {
-					c.w.firstAnswer(c.p.Name, table, w, outcome(results, err))
+				c.w.net.Send(p, from, "answer to payload", func() {
+					c.w.firstAnswer(c.name, table, w, outcome(results, err))
 					calls[i].Done(payloadAnswer{results, err})
 				})
 			})

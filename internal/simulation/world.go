@@ -159,7 +159,7 @@ func (w *world) look(rested *bool) {
 func (w *world) unrest() string {
 	for _, c := range w.clients {
 		if !c.done {
-			return c.p.Name + " still writes"
+			return c.name + " still writes"
 		}
 	}
 	for _, n := range w.nodes {

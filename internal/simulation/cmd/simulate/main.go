@@ -39,11 +39,29 @@ func one(seed uint64, bug simulation.Bug) bool {
 	return len(r.Violations) == 0
 }
 
+// tell keeps the story of a failed seed.
+func tell(seed uint64) {
+	f, err := os.CreateTemp("", fmt.Sprintf("simulation-seed-%d-*.txt", seed))
+	if err != nil {
+		fmt.Println("the story is not kept:", err)
+		return
+	}
+	simulation.Run(seed, simulation.Options{Story: func(line string) { fmt.Fprintln(f, line) }})
+	if err := f.Close(); err != nil {
+		fmt.Println("the story is not kept:", err)
+		return
+	}
+	fmt.Println("the story of the first:", f.Name())
+}
+
 func many(from uint64, seeds int, twice bool) bool {
 	began := time.Now()
 	s := simulation.Many(from, seeds, twice)
 	for _, r := range s.Failed {
 		fmt.Printf("seed %d: %s\n  go run ./internal/simulation/cmd/simulate -seed %d\n", r.Seed, r.Violations[0], r.Seed)
+	}
+	if len(s.Failed) > 0 {
+		tell(s.Failed[0].Seed)
 	}
 	for _, f := range sim.Faults {
 		fmt.Printf("%8d  %s\n", s.Fired[f], f)
