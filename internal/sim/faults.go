@@ -22,6 +22,7 @@ const (
 	CrashDisk     Fault = "killed between disk operations"
 	CrashAll      Fault = "all services killed at once"
 	CrashClient   Fault = "client killed"
+	Expire        Fault = "registration of a producer expired"
 	Torn          Fault = "unsynced bytes torn"
 	Quick         Fault = "restart within the same second"
 	SyncFails     Fault = "sync failed"
@@ -42,7 +43,7 @@ const (
 )
 
 // Faults lists all kinds.
-var Faults = []Fault{Lose, Double, Delay, Reorder, Cut, CutOneWay, Pause, CrashNow, CrashDisk, CrashAll, CrashClient, Torn, Quick, SyncFails,
+var Faults = []Fault{Lose, Double, Delay, Reorder, Cut, CutOneWay, Pause, CrashNow, CrashDisk, CrashAll, CrashClient, Expire, Torn, Quick, SyncFails,
 	DiskFull, SlowDisk, StoreConflict, StoreUndone, StoreDone, StoreSlow, StoreFreeze, ObjectBefore, ObjectAfter,
 	ObjectStall, ObjectShort, ObjectLate, ObjectAway, ObjectPower}
 
@@ -84,6 +85,9 @@ func (c *Chaos) Fire(f Fault, most float64) bool {
 	c.Fired[f]++
 	return true
 }
+
+// Happened counts a fault that the world has found.
+func (c *Chaos) Happened(f Fault) { c.Fired[f]++ }
 
 // Every does something at random times, about once in interval at the highest rate, until faults are over.
 func (c *Chaos) Every(f Fault, interval time.Duration, do func() bool) {

@@ -25,6 +25,7 @@ type client struct {
 	open     []*write
 	catalog  *schemas
 	epoch    uint64
+	expired  bool              // its registration is gone
 	sequence map[string]uint64 // given, by table
 	settled  map[string]uint64
 	head     map[string]uint64 // as the client has last heard
@@ -68,11 +69,14 @@ func (c *client) start() {
 
 // run registers first, which fences the process before, then sends again what that one has left, then goes on.
 func (c *client) run(ctx context.Context) {
-	c.register(ctx)
+	known := c.register(ctx)
 	if len(c.open) > 0 {
 		for _, w := range c.open {
-			w.meta.ID.Epoch = c.epoch
-			w.again = w.again && !w.bare
+			if !w.meta.ID.None() {
+				w.meta.ID.Epoch = c.epoch
+			}
+			// Without the records of what was sent before, nobody could tell a repeat from a new write.
+			w.again = w.again && !w.bare && (known || w.meta.ID.None())
 		}
 		c.finish(ctx)
 	}
@@ -81,17 +85,22 @@ func (c *client) run(ctx context.Context) {
 		c.table = c.w.tables[c.w.e.Rand.IntN(len(c.w.tables))]
 		c.open = c.invent(c.table)
 		c.finish(ctx)
+		if c.expired {
+			c.starts++ // another attempt, for new writes only
+			c.register(ctx)
+		}
 	}
 	c.done = true
 }
 
-func (c *client) register(ctx context.Context) {
+// register says whether the store still has what it knew of the producer.
+func (c *client) register(ctx context.Context) (known bool) {
 	for {
 		a, err := c.catalog.RegisterProducer(ctx,
 			api.RegisterProducerRequest{ID: c.name, Attempt: fmt.Sprint(c.starts)})
 		if err == nil {
-			c.epoch = a.Epoch
-			return
+			c.epoch, c.expired = a.Epoch, false
+			return a.Known
 		}
 		c.p.Sleep(50 * time.Millisecond)
 	}
@@ -251,6 +260,9 @@ func (c *client) told(table string, w *write, o api.Outcome) {
 	case api.RefusedConflict:
 		w.Outcome, w.Current = history.Conflicted, o.Current
 		c.head[table] = max(c.head[table], o.Current)
+	case api.RefusedExpired, api.RefusedFenced:
+		w.again, c.expired = false, true
+		c.w.chaos.Happened(sim.Expire)
 	}
 }
 

@@ -161,6 +161,10 @@ func outcome(results []api.WriteResult, err *api.Error) api.Outcome {
 	switch {
 	case err == nil && len(results) == 1 && results[0].Error == nil:
 		return api.Outcome{Verdict: api.Accepted, TxID: results[0].TxID}
+	case err != nil && err.Name == api.Expired:
+		return api.Outcome{Verdict: api.RefusedExpired}
+	case err != nil && err.Name == api.Fenced:
+		return api.Outcome{Verdict: api.RefusedFenced}
 	case err != nil && err.Name == api.Settled:
 		return api.Outcome{Verdict: api.RefusedSettled}
 	case err != nil && err.Name == api.Conflict && err.Expected != nil && err.Current != nil:

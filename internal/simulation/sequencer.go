@@ -67,6 +67,10 @@ func (s *sequencerProcess) ticks(ctx context.Context) {
 			_, seen, err = sequencer.Tick(t, s.id, seen)
 			return err
 		})
+		_ = s.update(ctx, func(t kv.Txn) error {
+			_, err := s.w.core.Sweep(t, 100)
+			return err
+		})
 	}
 }
 

@@ -94,6 +94,9 @@ func newWorld(seed uint64, o Options) *world {
 	w.net, w.objects = sim.NewNetwork(e, w.chaos), sim.NewObjects(e, w.chaos, o.Bug.disk)
 	w.shards = 1 + e.Rand.IntN(3)
 	w.core = sequencer.Core{Shards: w.shards, KeyWindow: 1 << 20, ProducerIdle: 1 << 20}
+	if w.chaos.Exists(sim.Expire) {
+		w.core.ProducerIdle = 2 + e.Rand.Uint64N(4)
+	}
 	w.judge = newJudge(w)
 	w.store = &watched{Store: memory.New(memory.Options{Inject: w.storeFault, Sleep: w.storeSleep, Shards: w.shards}), w: w}
 	for i := range 1 + e.Rand.IntN(3) {
