@@ -21,7 +21,8 @@ type Host struct {
 }
 
 // Machine is a gateway without NATS, HTTP, goroutines and clock: what it does between a payload and its answer. A
-// Service runs the same code on goroutines; the simulator runs this. Nothing here is called from two goroutines at once.
+// Service runs the same code on goroutines; the simulator runs this. Nothing here is called from two goroutines at
+// once.
 type Machine struct {
 	s    *Service
 	host Host

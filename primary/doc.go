@@ -12,6 +12,8 @@
 //	                                                          durable  │  appender ──▶ SEQUENCE.seg.open
 //	                      object store ◀── put ◀── rename ◀── sync ────┴──┘ (three segments at once)
 //
+// Machine is the same without NATS, goroutines and clock, for the simulator.
+//
 // Settle is what happens to the segments that an earlier process of the same node left behind.
 //
 // It does not promise that a group which was answered 503 is not stored: only a refusal with another code does.

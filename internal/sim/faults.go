@@ -43,9 +43,10 @@ const (
 )
 
 // Faults lists all kinds.
-var Faults = []Fault{Lose, Double, Delay, Reorder, Cut, CutOneWay, Pause, CrashNow, CrashDisk, CrashAll, CrashClient, Expire, Torn, Quick, SyncFails,
-	DiskFull, SlowDisk, StoreConflict, StoreUndone, StoreDone, StoreSlow, StoreFreeze, ObjectBefore, ObjectAfter,
-	ObjectStall, ObjectShort, ObjectLate, ObjectAway, ObjectPower}
+var Faults = []Fault{Lose, Double, Delay, Reorder, Cut, CutOneWay,
+	Pause, CrashNow, CrashDisk, CrashAll, CrashClient, Expire, Torn, Quick, SyncFails, DiskFull, SlowDisk,
+	StoreConflict, StoreUndone, StoreDone, StoreSlow, StoreFreeze,
+	ObjectBefore, ObjectAfter, ObjectStall, ObjectShort, ObjectLate, ObjectAway, ObjectPower}
 
 // Chaos decides what goes wrong in a run.
 type Chaos struct {

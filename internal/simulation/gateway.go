@@ -13,7 +13,8 @@ import (
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
 
-// gatewayProcess is the shell of one gateway. What it dies with was not acknowledged; it starts anew as another producer.
+// gatewayProcess is the shell of one gateway. What it dies with was not acknowledged; it starts anew as another
+// producer.
 type gatewayProcess struct {
 	w      *world
 	id     string
@@ -100,15 +101,15 @@ func (g *gatewayProcess) request(ctx context.Context, p *sim.Process, to string,
 	return r.answer, r.err
 }
 
-func (a asker) RenewProducer(ctx context.Context, q api.RenewProducerRequest) error {
-	_, err := asked(ctx, a, "renew producer "+q.ID, q, func(t kv.Txn, q api.RenewProducerRequest) (struct{}, error) {
+func (a asker) RenewProducer(_ context.Context, q api.RenewProducerRequest) error {
+	_, err := asked(a, "renew producer "+q.ID, q, func(t kv.Txn, q api.RenewProducerRequest) (struct{}, error) {
 		return struct{}{}, a.w.core.RenewProducer(t, q)
 	})
 	return err
 }
 
-func (a asker) Topology(ctx context.Context) (api.Topology, error) {
-	return ask(ctx, a, "topology", func(ctx context.Context, s *sequencerProcess) (t api.Topology, err error) {
+func (a asker) Topology(_ context.Context) (api.Topology, error) {
+	return ask(a, "topology", func(ctx context.Context, s *sequencerProcess) (t api.Topology, err error) {
 		err = s.w.store.View(ctx, func(r kv.Reader) (err error) {
 			t, err = sequencer.Topology(r)
 			return err

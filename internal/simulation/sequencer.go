@@ -167,13 +167,16 @@ type answered[A any] struct {
 }
 
 // ask sends a request to a sequencer, which serves it in a coroutine, and waits.
-func ask[A any](ctx context.Context, a asker, what string, serve func(context.Context, *sequencerProcess) (A, error)) (A, error) {
-	return askLater(ctx, a, what, func(s *sequencerProcess, reply func(A, error)) {
+func ask[A any](
+	a asker, what string, serve func(context.Context, *sequencerProcess) (A, error),
+) (A, error) {
+	return askLater(a, what, func(s *sequencerProcess, reply func(A, error)) {
 		s.p.Go(func(ctx context.Context) { reply(serve(ctx, s)) })
 	})
 }
 
-func askLater[A any](ctx context.Context, a asker, what string, serve func(*sequencerProcess, func(A, error))) (A, error) {
+// askLater is ask for a request that is answered when its turn has come.
+func askLater[A any](a asker, what string, serve func(*sequencerProcess, func(A, error))) (A, error) {
 	var none A
 	s := a.w.sequencer()
 	if s == nil {
@@ -194,8 +197,8 @@ func askLater[A any](ctx context.Context, a asker, what string, serve func(*sequ
 	return r.answer, r.err
 }
 
-func asked[Q, A any](ctx context.Context, a asker, what string, q Q, f func(kv.Txn, Q) (A, error)) (A, error) {
-	return ask(ctx, a, what, func(ctx context.Context, s *sequencerProcess) (answer A, err error) {
+func asked[Q, A any](a asker, what string, q Q, f func(kv.Txn, Q) (A, error)) (A, error) {
+	return ask(a, what, func(ctx context.Context, s *sequencerProcess) (answer A, err error) {
 		err = s.update(ctx, func(t kv.Txn) (err error) {
 			answer, err = f(t, q)
 			return err
@@ -204,9 +207,9 @@ func asked[Q, A any](ctx context.Context, a asker, what string, q Q, f func(kv.T
 	})
 }
 
-func (a asker) Commit(ctx context.Context, shard int, r *api.CommitRequest) ([]api.GroupAnswer, error) {
+func (a asker) Commit(_ context.Context, shard int, r *api.CommitRequest) ([]api.GroupAnswer, error) {
 	data := api.AppendCommitRequest(nil, r)
-	answer, err := askLater(ctx, a, "commit", func(s *sequencerProcess, reply func([]byte, error)) {
+	answer, err := askLater(a, "commit", func(s *sequencerProcess, reply func([]byte, error)) {
 		s.commit(shard, data, reply)
 	})
 	if err != nil {
@@ -215,8 +218,8 @@ func (a asker) Commit(ctx context.Context, shard int, r *api.CommitRequest) ([]a
 	return api.ParseCommitAnswer(answer)
 }
 
-func (a asker) Log(ctx context.Context, shard int, q api.LogRequest) (api.LogAnswer, error) {
-	data, err := ask(ctx, a, "log", func(ctx context.Context, s *sequencerProcess) (b []byte, err error) {
+func (a asker) Log(_ context.Context, shard int, q api.LogRequest) (api.LogAnswer, error) {
+	data, err := ask(a, "log", func(ctx context.Context, s *sequencerProcess) (b []byte, err error) {
 		err = s.w.store.View(ctx, func(r kv.Reader) (err error) {
 			b, err = s.w.core.ReadLog(r, nil, shard, q)
 			return err
@@ -229,22 +232,22 @@ func (a asker) Log(ctx context.Context, shard int, q api.LogRequest) (api.LogAns
 	return api.ParseLogAnswer(data)
 }
 
-func (a asker) Schema(ctx context.Context, q api.SchemaRequest) (api.SchemaAnswer, error) {
-	return asked(ctx, a, "schema", q, a.w.core.GrowSchema)
+func (a asker) Schema(_ context.Context, q api.SchemaRequest) (api.SchemaAnswer, error) {
+	return asked(a, "schema", q, a.w.core.GrowSchema)
 }
 
-func (a asker) RegisterNode(ctx context.Context, q api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
-	return asked(ctx, a, "register "+q.ID, q, a.w.bug.registration(a.w, a.w.core.RegisterNode))
+func (a asker) RegisterNode(_ context.Context, q api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
+	return asked(a, "register "+q.ID, q, a.w.bug.registration(a.w, a.w.core.RegisterNode))
 }
 
-func (a asker) SetNodeState(ctx context.Context, q api.NodeStateRequest) (api.NodeStateAnswer, error) {
-	return asked(ctx, a, "state of "+q.ID, q, a.w.core.SetNodeState)
+func (a asker) SetNodeState(_ context.Context, q api.NodeStateRequest) (api.NodeStateAnswer, error) {
+	return asked(a, "state of "+q.ID, q, a.w.core.SetNodeState)
 }
 
 func (a asker) RegisterProducer(
-	ctx context.Context, q api.RegisterProducerRequest,
+	_ context.Context, q api.RegisterProducerRequest,
 ) (api.RegisterProducerAnswer, error) {
-	return asked(ctx, a, "register producer "+q.ID, q, a.w.core.RegisterProducer)
+	return asked(a, "register producer "+q.ID, q, a.w.core.RegisterProducer)
 }
 
 // schemas is a catalog of a process.

@@ -98,7 +98,9 @@ func newWorld(seed uint64, o Options) *world {
 		w.core.ProducerIdle = 2 + e.Rand.Uint64N(4)
 	}
 	w.judge = newJudge(w)
-	w.store = &watched{Store: memory.New(memory.Options{Inject: w.storeFault, Sleep: w.storeSleep, Shards: w.shards}), w: w}
+	w.store = &watched{w: w, Store: memory.New(memory.Options{
+		Inject: w.storeFault, Sleep: w.storeSleep, Shards: w.shards,
+	})}
 	for i := range 1 + e.Rand.IntN(3) {
 		w.tables = append(w.tables, fmt.Sprintf("t%d", i))
 	}
