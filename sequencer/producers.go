@@ -6,7 +6,7 @@ import (
 )
 
 // RegisterProducer registers a producer under a new epoch, which fences its earlier ones. Known says whether its
-// records were still there. The answer to a registration that is repeated is its first one. Refused: Invalid.
+// records were still there, those since the epoch that it had last if it tells that one. The answer to a registration that is repeated is its first one. Refused: Invalid.
 func (c Core) RegisterProducer(
 	t kv.Txn, r api.RegisterProducerRequest,
 ) (api.RegisterProducerAnswer, error) {
@@ -30,7 +30,8 @@ func (c Core) RegisterProducer(
 		}
 		c.putProducer(t, r.ID, p, now)
 	}
-	return api.RegisterProducerAnswer{Epoch: p.epoch, Known: p.known, RenewSeconds: c.renewSeconds()}, nil
+	known := p.known && (r.Last == 0 || p.incarnation <= r.Last)
+	return api.RegisterProducerAnswer{Epoch: p.epoch, Known: known, RenewSeconds: c.renewSeconds()}, nil
 }
 
 func (c Core) nextEpoch(t kv.Txn, old *producer, attempt string) (*producer, error) {

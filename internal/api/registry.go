@@ -92,6 +92,10 @@ type NodeStateAnswer struct {
 type RegisterProducerRequest struct {
 	ID      string `json:"id"`
 	Attempt string `json:"attempt"` // as in RegisterNodeRequest
+	// Last is the epoch that the producer had when it wrote down what it has not had an answer to; 0: it has nothing
+	// written down. Without it, a process that dies between registering and its answer would hide from the next one
+	// that the records were gone.
+	Last uint64 `json:"last,omitempty"`
 }
 
 // RegisterProducerAnswer says whether the producer's records were still there: if not, what it may have sent before

@@ -97,7 +97,7 @@ func (c *client) run(ctx context.Context) {
 func (c *client) register(ctx context.Context) (known bool) {
 	for {
 		a, err := c.catalog.RegisterProducer(ctx,
-			api.RegisterProducerRequest{ID: c.name, Attempt: fmt.Sprint(c.starts)})
+			api.RegisterProducerRequest{ID: c.name, Attempt: fmt.Sprint(c.starts), Last: c.epoch})
 		if err == nil {
 			c.epoch, c.expired = a.Epoch, false
 			return a.Known
