@@ -146,7 +146,9 @@ func (c *client) through(ctx context.Context, table string, writes []*write) {
 		if a, ok := calls[i].Wait(ctx, patience); ok {
 			c.told(table, w, outcome(a.results, a.err))
 			c.w.tolerable(table, a.err)
-			w.again = w.again || a.err != nil && a.err.Name == api.Overloaded // then it was not stored
+			// 429 says that it was not stored, unless the network doubles messages, which NATS does not: the
+			// primary may have refused one copy of the group and taken the other.
+			w.again = w.again || a.err != nil && a.err.Name == api.Overloaded && !c.w.doubles
 		}
 	}
 }

@@ -58,7 +58,8 @@ type world struct {
 	tables     []string
 
 	judge
-	over bool // faults are
+	over    bool // faults are
+	doubles bool // the network does
 
 	// What planted bugs remember.
 	registrations map[[2]any]set // of nodes, by epoch
@@ -94,6 +95,7 @@ func newWorld(seed uint64, o Options) *world {
 	w.net, w.objects = sim.NewNetwork(e, w.chaos), sim.NewObjects(e, w.chaos, o.Bug.disk)
 	w.shards = 1 + e.Rand.IntN(3)
 	w.core = sequencer.Core{Shards: w.shards, KeyWindow: 1 << 20, ProducerIdle: 1 << 20}
+	w.doubles = w.chaos.Exists(sim.Double)
 	if w.chaos.Exists(sim.Expire) {
 		w.core.ProducerIdle = 2 + e.Rand.Uint64N(4)
 	}
