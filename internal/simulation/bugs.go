@@ -24,6 +24,7 @@ const (
 	RecoverBehind       Bug = "recovery starts behind the committed end"
 	RecoverBeyond       Bug = "recovery starts beyond the committed end"
 	WrongDuplicate      Bug = "a duplicate answered with another's TxID"
+	DropUnnamed         Bug = "a segment dropped that no record names yet"
 )
 
 // Planted says of a bug which kinds of faults bring it to light, and which invariant catches it.
@@ -51,6 +52,7 @@ var Bugs = []Planted{
 	{RecoverBehind, []sim.Fault{sim.CrashNow}, 2},
 	{RecoverBeyond, []sim.Fault{sim.CrashNow}, 4},
 	{WrongDuplicate, []sim.Fault{sim.Lose, sim.Double}, 3},
+	{DropUnnamed, []sim.Fault{sim.StoreFreeze, sim.ObjectLate}, 2},
 }
 
 // force makes the kinds of faults exist that bring the bug to light.

@@ -2,6 +2,8 @@ package simulation
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/disk"
@@ -13,10 +15,30 @@ import (
 )
 
 func (b Bug) puts(n *node, o objstore.Store) objstore.Store {
-	if b == CommitBeforeDurable {
+	switch b {
+	case CommitBeforeDurable:
 		return lazyStore{o, n.p}
+	case DropUnnamed:
+		return droppingStore{o, n.w}
 	}
 	return o
+}
+
+// droppingStore takes an object away that no record names some time after its put, whether or not its primary is
+// fenced: it may be about to commit it, and a put that it has given up may still land.
+type droppingStore struct {
+	objstore.Store
+	w *world
+}
+
+func (s droppingStore) Put(ctx context.Context, key string, body objstore.Body) error {
+	s.w.e.After(s.w.e.Between(0, 2*time.Second), func() {
+		if !slices.ContainsFunc(s.w.records, func(r api.LogRecord) bool { return r.Segment.Key() == key }) {
+			s.w.e.Trace("trimmer", "drops %s", key)
+			s.w.objects.Lose(key)
+		}
+	})
+	return s.Store.Put(ctx, key, body)
 }
 
 // lazyStore says that an object is stored before it is.
