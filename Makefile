@@ -1,5 +1,5 @@
 # Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
-.PHONY: build test race lint fuzz bench e2e faults sim nightly ci
+.PHONY: build test race lint fuzz bench e2e fdb-test faults sim nightly ci
 
 build: ## one static binary, ./braid
 	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
@@ -23,6 +23,10 @@ bench:
 
 e2e: ## separate processes over TCP, with kill -9
 	go test -count 1 -v -run '^TestI2|^TestProcesses' ./cmd/braid
+
+fdb-test: ## the store and the sequencer on a real FoundationDB: needs fdbserver, fdbcli and the client library
+	command -v $${BRAID_TEST_FDB:+$$BRAID_TEST_FDB/}fdbserver
+	go test -count 1 -tags fdb ./sequencer/...
 
 faults: ## random scenarios on separate processes, SEEDS of them, STEPS faults each (docs/testing.md)
 	go test -count 1 -v -timeout 60m -parallel 2 -run '^TestFaults$$' ./cmd/braid \

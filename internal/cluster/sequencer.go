@@ -15,7 +15,7 @@ import (
 // SequencerConfig says how a sequencer works.
 type SequencerConfig struct {
 	ID    string // "" makes one
-	Store string // embedded:DIR
+	Store string // embedded:DIR, or fdb:CLUSTER_FILE
 	HTTP  string // where /metrics, /healthz and /readyz are served; "" nowhere
 }
 
@@ -25,10 +25,10 @@ func OpenStore(spec string) (kv.Store, error) {
 	switch {
 	case kind == "embedded" && rest != "":
 		return bbolt.Open(rest)
-	case kind == "fdb":
-		return nil, fmt.Errorf("store %s: this version has no FoundationDB store yet; use embedded:DIR", spec)
+	case kind == "fdb" && rest != "":
+		return openFDB(rest)
 	}
-	return nil, fmt.Errorf("store %q is not understood: use embedded:DIR", spec)
+	return nil, fmt.Errorf("store %q is not understood: use embedded:DIR or fdb:CLUSTER_FILE", spec)
 }
 
 // RunSequencer opens its store and runs a sequencer on it until ctx ends or it fails.

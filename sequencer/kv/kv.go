@@ -67,7 +67,8 @@ type Store interface {
 	// effect but through its Txn and what it overwrites on every run. An error of f undoes it and is returned as it
 	// is. Any error but ErrUnknown means that nothing was written.
 	Update(ctx context.Context, f func(Txn) error) error
-	// Watch returns a channel that is closed once the key was written to after Watch returned, or ctx has ended.
+	// Watch returns a channel that is closed once the key's value has changed after Watch returned, or ctx has ended.
+	// It may be closed without either: look, and watch again.
 	Watch(ctx context.Context, key []byte) (<-chan struct{}, error)
 	// Shards is how many shards a cluster gets that is created on this store.
 	Shards() int

@@ -385,7 +385,10 @@ func watch(t *testing.T, s kv.Store, ctx context.Context, key string) <-chan str
 }
 
 func watches(t *testing.T, s kv.Store) {
-	update(t, s, func(x kv.Txn) { x.Set([]byte("a"), []byte("0")) })
+	update(t, s, func(x kv.Txn) {
+		x.Set([]byte("a"), []byte("0"))
+		x.Set([]byte("r5"), []byte("0"))
+	})
 	ctx, cancel := context.WithCancel(background)
 	a, b, ranged := watch(t, s, ctx, "a"), watch(t, s, ctx, "b"), watch(t, s, ctx, "r5")
 	again := watch(t, s, background, "a")
