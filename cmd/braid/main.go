@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	parser, err := kong.New(&c,
 		kong.Name("braid"),
 		kong.Description("Multi-primary ingestion for time-series rows. "+
-			"Try: braid up, then curl -d 'cpu,host=a usage=1' http://127.0.0.1:9000/write"),
+			"Try: braid up, then curl -d 'cpu,host=a usage=1i' http://127.0.0.1:9000/write"),
 		kong.Vars{"version": "braid " + api.Version},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { status = code }),

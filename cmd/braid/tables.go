@@ -109,7 +109,7 @@ func (c *tablesCmd) print(p *process, status tablesStatus, nodes []string) error
 		return err
 	}
 	if len(status.Tables) == 0 {
-		fmt.Fprintln(p.stdout, "There is no table yet. Try: curl -d 'cpu,host=a usage=1' http://127.0.0.1:9000/write")
+		fmt.Fprintln(p.stdout, "There is no table yet. Try: curl -d 'cpu,host=a usage=1i' http://127.0.0.1:9000/write")
 	}
 	for _, t := range status.Tables {
 		for _, n := range nodes {

@@ -64,7 +64,7 @@ func (c *upCmd) tell(p *process, up cluster.Up) {
 		at = " --server " + up.NATS
 	}
 	fmt.Fprintf(p.stdout, "braid is ready: NATS %s, HTTP %s, nodes %s. "+
-		"Try: curl -d 'cpu,host=a usage=1' %s/write && braid rows cpu%s\n",
+		"Try: curl -d 'cpu,host=a usage=1i' %s/write && braid rows cpu%s\n",
 		up.NATS, up.HTTP, strings.Join(ids, " "), up.HTTP, at)
 }
 
