@@ -30,6 +30,27 @@ func eventually(t *testing.T, what string, ok func() error) {
 	}
 }
 
+// load starts a load test of 200 writes that verifies itself, and returns once rows arrive. finish waits for its end.
+func (c *processes) load() (finish func()) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*patience)
+	c.t.Cleanup(cancel)
+	load := command(ctx, asBraid, "loadtest", "--server", c.nats, "--rows", "400000", "--batch", "2000",
+		"--writers", "4", "--verify")
+	var out bytes.Buffer
+	load.Stdout, load.Stderr = &out, &out
+	if err := load.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	eventually(c.t, "rows arrive", func() error { return c.headAtLeast("cpu", 20) })
+	return func() {
+		c.t.Helper()
+		if err := load.Wait(); err != nil {
+			c.t.Fatalf("load test: %v\n%s\n%s", err, out.String(), c.tails())
+		}
+	}
+}
+
 // TestI2_I3_I4_PrimaryKilledUnderLoad: kill -9 of a primary in the middle of a load test costs nothing that was
 // acknowledged, stores nothing twice, and leaves every node with the same rows in the same order.
 func TestI2_I3_I4_PrimaryKilledUnderLoad(t *testing.T) {
@@ -37,23 +58,12 @@ func TestI2_I3_I4_PrimaryKilledUnderLoad(t *testing.T) {
 		t.Skip("SKIPPED: the test with real processes is long; run without -short")
 	}
 	c := startProcesses(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	load := command(ctx, asBraid, "loadtest", "--server", c.nats, "--rows", "400000", "--batch", "2000",
-		"--writers", "4", "--verify")
-	var out bytes.Buffer
-	load.Stdout, load.Stderr = &out, &out
-	if err := load.Start(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "rows arrive", func() error { return c.headAtLeast("cpu", 20) })
+	finish := c.load()
 	c.nodes["p1"].kill()
 	before := c.head("cpu")
 	eventually(t, "rows arrive without p1", func() error { return c.headAtLeast("cpu", before+10) })
 	c.startNode("p1")
-	if err := load.Wait(); err != nil {
-		t.Fatalf("load test: %v\n%s\n%s", err, out.String(), c.tails())
-	}
+	finish()
 	c.verify()
 	for _, p := range []*proc{c.all[len(c.all)-1], c.nodes["p2"], c.nodes["r1"]} {
 		p.stop()

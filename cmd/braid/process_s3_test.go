@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -25,16 +23,7 @@ func TestI2_I3_I4_S3ServerKilledUnderLoad(t *testing.T) {
 	args := append([]string{"--objects", "s3:bucket/cluster"}, server.Flags()...)
 	up := startUp(t, data, args...)
 	c := &processes{t: t, nats: up.get("nats"), all: []*proc{up}}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	load := command(ctx, asBraid, "loadtest", "--server", c.nats, "--rows", "400000", "--batch", "2000",
-		"--writers", "4", "--verify")
-	var out bytes.Buffer
-	load.Stdout, load.Stderr = &out, &out
-	if err := load.Start(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "rows arrive", func() error { return c.headAtLeast("cpu", 20) })
+	finish := c.load()
 	server.Kill()
 	eventually(t, "a primary notices", func() error {
 		log, err := os.ReadFile(up.log)
@@ -44,9 +33,7 @@ func TestI2_I3_I4_S3ServerKilledUnderLoad(t *testing.T) {
 		return err
 	})
 	server.Start()
-	if err := load.Wait(); err != nil {
-		t.Fatalf("load test: %v\n%s\n%s", err, out.String(), c.tails())
-	}
+	finish()
 	c.verify()
 	up.stop()
 
