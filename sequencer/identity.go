@@ -171,14 +171,14 @@ func (x *commitTx) numbers(of sequencesOf) (*sequences, error) {
 	if q, seen := x.sequences[of]; seen {
 		return q, nil
 	}
-	prefix := appendNumbers(nil, kindAnswer, of.incarnation, of.table)
-	pairs, err := x.t.Range(prefix, successor(prefix), 0, false)
+	span := answersOf(of)
+	pairs, err := x.t.Range(span.Begin, span.End, 0, false)
 	if err != nil {
 		return nil, err
 	}
 	q := &sequences{sequencesOf: of, answers: make(map[uint64][]byte, len(pairs)+1)}
 	for _, p := range pairs {
-		sequence, n := parseNumber(p.Key[len(prefix):])
+		sequence, n := parseNumber(p.Key[len(span.Begin):])
 		if n == 0 {
 			return nil, errKey
 		}

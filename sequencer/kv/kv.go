@@ -47,6 +47,16 @@ type Reader interface {
 	Range(begin, end []byte, limit int, reverse bool) ([]Pair, error)
 }
 
+// Span is the keys from Begin to End, without End.
+type Span struct{ Begin, End []byte }
+
+// Ahead is a Reader on the other side of a network: told what will be read, it asks for all of it at once, and Get and
+// Range (of a whole span, without a limit, forwards) then wait for one journey instead of one each. It changes no
+// result, also not that of a read which was not announced or comes after a write of the same transaction.
+type Ahead interface {
+	ReadAhead(keys [][]byte, spans []Span)
+}
+
 // Txn reads and writes; its reads see its own writes. Writes return no error: one that passes a limit makes Update
 // return ErrTooLarge. Keys are copied; a value is kept, and must not be changed after it was handed over.
 type Txn interface {

@@ -16,6 +16,8 @@ type txn struct {
 	t      fdb.Transaction
 	prefix []byte
 	meter  kv.Meter
+
+	ahead ahead
 }
 
 func (x *txn) key(key []byte) fdb.Key {
@@ -29,7 +31,11 @@ func (x *txn) keys(begin, end []byte) fdb.KeyRange {
 
 // Get implements kv.Reader.
 func (x *txn) Get(key []byte) ([]byte, error) {
-	v, err := x.t.Get(x.key(key)).Get()
+	future, asked := x.ahead.key(key)
+	if !asked {
+		future = x.t.Get(x.key(key))
+	}
+	v, err := future.Get()
 	if err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
@@ -41,12 +47,7 @@ func (x *txn) Range(begin, end []byte, limit int, reverse bool) ([]kv.Pair, erro
 	if bytes.Compare(begin, end) >= 0 {
 		return nil, nil // an error to FoundationDB
 	}
-	mode := fdb.StreamingModeWantAll
-	if limit > 0 {
-		mode = fdb.StreamingModeExact
-	}
-	found, err := x.t.GetRange(x.keys(begin, end), fdb.RangeOptions{Limit: limit, Mode: mode, Reverse: reverse}).
-		GetSliceWithError()
+	found, err := x.result(begin, end, limit, reverse).GetSliceWithError()
 	if err != nil {
 		return nil, fmt.Errorf("range: %w", err)
 	}
@@ -57,9 +58,29 @@ func (x *txn) Range(begin, end []byte, limit int, reverse bool) ([]kv.Pair, erro
 	return pairs, nil
 }
 
+func (x *txn) result(begin, end []byte, limit int, reverse bool) fdb.RangeResult {
+	if limit == 0 && !reverse {
+		if result, asked := x.ahead.span(begin, end); asked {
+			return result
+		}
+		return x.whole(begin, end)
+	}
+	mode := fdb.StreamingModeWantAll
+	if limit > 0 {
+		mode = fdb.StreamingModeExact
+	}
+	return x.t.GetRange(x.keys(begin, end), fdb.RangeOptions{Limit: limit, Mode: mode, Reverse: reverse})
+}
+
+// whole begins to read a span.
+func (x *txn) whole(begin, end []byte) fdb.RangeResult {
+	return x.t.GetRange(x.keys(begin, end), fdb.RangeOptions{Mode: fdb.StreamingModeWantAll})
+}
+
 // Set implements kv.Txn.
 func (x *txn) Set(key, value []byte) {
 	if x.meter.Write(key, value) {
+		x.ahead.wrote(key)
 		x.t.Set(x.key(key), value)
 	}
 }
@@ -67,6 +88,7 @@ func (x *txn) Set(key, value []byte) {
 // Clear implements kv.Txn.
 func (x *txn) Clear(key []byte) {
 	if x.meter.Write(key, nil) {
+		x.ahead.wrote(key)
 		x.t.Clear(x.key(key))
 	}
 }
@@ -74,6 +96,7 @@ func (x *txn) Clear(key []byte) {
 // ClearRange implements kv.Txn.
 func (x *txn) ClearRange(begin, end []byte) {
 	if bytes.Compare(begin, end) < 0 && x.meter.Write(begin, end) {
+		x.ahead = ahead{}
 		x.t.ClearRange(x.keys(begin, end))
 	}
 }
