@@ -59,12 +59,30 @@ func newCore(cfg coreConfig, position uint64, now time.Time) *core {
 	return &core{cfg: cfg, position: position, next: now}
 }
 
-// hint says that the log may have grown, to head if that is not 0.
-func (c *core) hint(now time.Time, head uint64) {
-	c.head = max(c.head, head)
-	if c.failures == 0 && (head == 0 || head > c.position) && now.Before(c.next) {
+// hint says that the log may have grown, or that a record of it is no longer pending.
+func (c *core) hint(now time.Time, h Hint) {
+	c.head = max(c.head, h.Head)
+	grown := h.Head > c.position || h.Head == 0 && h.Changed == 0
+	if c.failures == 0 && grown && now.Before(c.next) {
 		c.next = now
 	}
+	if h.Changed != 0 {
+		c.changed(now, h.Changed)
+	}
+}
+
+// changed has the sweep read again from a record that is no longer pending. In the normal course of `wal` a record is
+// pending for some milliseconds, so that this is how most records are applied: the pauses between sweeps are only for
+// hints that were lost and records that stay pending.
+func (c *core) changed(now time.Time, index uint64) {
+	if !c.stalled || index > c.position {
+		return
+	}
+	c.sweep.attempts = 0
+	if c.sweep.at.After(now) {
+		c.sweep.cursor, c.sweep.at = index, now
+	}
+	c.sweep.cursor = min(c.sweep.cursor, index)
 }
 
 // due returns what to read now, if anything.

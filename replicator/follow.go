@@ -3,7 +3,6 @@ package replicator
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +16,8 @@ import (
 // shard is the loop around one shard's core.
 type shard struct {
 	index int
-	core  *core       // of the loop alone
-	hints chan uint64 // the head that a hint told, 0 for none; one waiting is enough
+	core  *core // of the loop alone
+	hints *hints
 
 	// For everybody else, who must not wait for a disk to know it.
 	lag      atomic.Uint64                    // core.lag
@@ -26,19 +25,14 @@ type shard struct {
 }
 
 func newShard(index int, cfg coreConfig, position uint64, now time.Time) *shard {
-	sh := &shard{index: index, core: newCore(cfg, position, now), hints: make(chan uint64, 1)}
+	sh := &shard{index: index, core: newCore(cfg, position, now), hints: newHints()}
 	sh.lag.Store(sh.core.lag())
 	sh.standing.Store(new([]table.Standing))
 	return sh
 }
 
 // poke wakes the loop. It never blocks.
-func (sh *shard) poke(head uint64) {
-	select {
-	case sh.hints <- head:
-	default:
-	}
-}
+func (sh *shard) poke(h Hint) { sh.hints.add(h) }
 
 // subscribe listens to the hints that logs have grown. A hint that is lost is made up for by polling.
 func (s *Service) subscribe() (unsubscribe func(), err error) {
@@ -56,8 +50,8 @@ func (s *Service) subscribe() (unsubscribe func(), err error) {
 	}
 	for _, sh := range s.shards {
 		stop, err := f.Follow(s.deps.Subjects.Commits(sh.index), func(data []byte) error {
-			head, err := hintedHead(data)
-			sh.poke(head)
+			h, err := parseHint(data)
+			sh.poke(h)
 			return err
 		})
 		if err != nil {
@@ -69,18 +63,12 @@ func (s *Service) subscribe() (unsubscribe func(), err error) {
 	return unsubscribe, nil
 }
 
-// hintedHead reads the head from a hint: a decimal number. Anything else only says that the log may have grown.
-func hintedHead(data []byte) (uint64, error) {
-	head, err := strconv.ParseUint(string(data), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("the head of a log is %s", api.Quote(data))
-	}
-	return head, nil
-}
-
 // follow reads and applies a shard's log until ctx ends.
 func (s *Service) follow(ctx context.Context, sh *shard) error {
 	for ctx.Err() == nil {
+		if h, ok := sh.hints.take(); ok {
+			s.hinted(sh, h)
+		}
 		r, ok := sh.core.due(s.now())
 		if !ok {
 			s.rest(ctx, sh)
@@ -105,15 +93,14 @@ func (s *Service) rest(ctx context.Context, sh *shard) {
 	timer := time.NewTimer(time.Until(sh.core.wake()))
 	defer timer.Stop()
 	select {
-	case head := <-sh.hints:
-		s.hinted(sh, head)
+	case <-sh.hints.signal:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 }
 
-func (s *Service) hinted(sh *shard, head uint64) {
-	sh.core.hint(s.now(), head)
+func (s *Service) hinted(sh *shard, h Hint) {
+	sh.core.hint(s.now(), h)
 	if at, ok := s.tables.Stalled(sh.index, 0); ok {
 		sh.core.damaged(s.now(), at, s.tables.Behind(sh.index))
 		s.tell(sh)

@@ -33,18 +33,19 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-// FuzzHint: a hint that a log has grown is a number or nothing.
+// FuzzHint: a hint about a log is one number or two, or nothing.
 func FuzzHint(f *testing.F) {
 	f.Add([]byte("300"))
+	f.Add([]byte("0 12"))
 	f.Add([]byte("-1"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		head, err := hintedHead(data)
-		if err != nil && (head != 0 || len(err.Error()) > api.MessageBytesMax+100) {
-			t.Fatalf("%q hints at %d, %v", data, head, err)
+		h, err := parseHint(data)
+		if err != nil && (h != Hint{} || len(err.Error()) > api.MessageBytesMax+100) {
+			t.Fatalf("%q hints at %+v, %v", data, h, err)
 		}
 		for _, c := range data {
-			if (c < '0' || c > '9') && err == nil {
-				t.Fatalf("%q hints at %d", data, head)
+			if (c < '0' || c > '9') && c != ' ' && err == nil {
+				t.Fatalf("%q hints at %+v", data, h)
 			}
 		}
 	})

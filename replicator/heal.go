@@ -112,7 +112,7 @@ func (s *Service) cureTable(name string) error {
 	if err := s.tables.Repair(name); err != nil {
 		return err
 	}
-	s.shards[api.Shard(name, len(s.shards))].poke(0)
+	s.shards[api.Shard(name, len(s.shards))].poke(Hint{})
 	return nil
 }
 

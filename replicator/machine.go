@@ -27,8 +27,8 @@ func NewMachine(cfg Config, deps Deps, now func() time.Time) (*Machine, error) {
 	return &Machine{s}, s.open(1)
 }
 
-// Hint says that a shard's log may have grown, to head if that is not 0.
-func (m *Machine) Hint(shard int, head uint64) { m.s.hinted(m.s.shards[shard], head) }
+// Hint says that a shard's log has changed.
+func (m *Machine) Hint(shard int, h Hint) { m.s.hinted(m.s.shards[shard], h) }
 
 // Step reads and applies a piece of a shard's log if one is due, and returns when the next is.
 func (m *Machine) Step(ctx context.Context, shard int) (next time.Time) {

@@ -143,7 +143,7 @@ func (s *Service) repairTable(name string, err error) {
 	if corrupt := new(table.CorruptError); errors.As(err, &corrupt) {
 		if err = s.tables.Repair(name); err == nil {
 			s.metrics.repairs.WithLabelValues("table").Inc()
-			s.shards[api.Shard(name, len(s.shards))].poke(0)
+			s.shards[api.Shard(name, len(s.shards))].poke(Hint{})
 			return
 		}
 	}

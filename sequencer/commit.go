@@ -228,7 +228,7 @@ func (x *commitTx) append(r *api.LogRecord, index uint64) {
 	if r.State == api.Pending {
 		s := r.Segment
 		x.scratch = appendUnstoredKey(x.scratch[:0], s.Node, s.Epoch, s.Sequence, x.shard, index)
-		x.t.Set(x.scratch, newValue())
+		x.t.Set(x.scratch, unstored{since: x.tick}.encode())
 	}
 }
 

@@ -29,6 +29,9 @@ func (s *Service) endpoints() []endpoint {
 			func(r kv.Reader, q api.SegmentStateRequest) (api.SegmentStateAnswer, error) {
 				return SegmentState(r, q.Segment)
 			})},
+		{"pending", sub.Pending(), handleRead(s, Pending)},
+		{"confirm", sub.Confirm(), s.handleConfirm},
+		{"void", sub.Void(), s.handleVoid},
 		{"node", sub.RegisterNode(), handleUpdate(s, s.core.RegisterNode,
 			func(a *api.RegisterNodeAnswer) *api.Topology { return &a.Topology })},
 		{"state", sub.NodeState(), handleUpdate(s, s.core.SetNodeState,
@@ -150,6 +153,7 @@ type updateJob struct {
 	apply    func(kv.Txn) error // an *api.Error has written nothing, and is this job's alone
 	answer   func() error
 	topology func() *api.Topology // nil if the request does not change it
+	announce func()               // called once it is done; may be nil
 	err      error
 }
 
@@ -214,6 +218,9 @@ func (s *Service) update(ctx context.Context, jobs []*updateJob) {
 			s.send(j.answer())
 			if j.topology != nil {
 				topology = j.topology()
+			}
+			if j.announce != nil {
+				j.announce()
 			}
 		}
 	}

@@ -167,7 +167,11 @@ func (i *Inspection) table(key parts, raw []byte) error {
 	return err
 }
 
-func (i *Inspection) unconfirmed(key parts, _ []byte) error {
+func (i *Inspection) unconfirmed(key parts, raw []byte) error {
+	u, err := decodeUnstored(raw)
+	if err != nil || u.void {
+		return err
+	}
 	shard := key.numbers[2]
 	if shard >= uint64(len(i.Logs)) {
 		return fmt.Errorf("an unconfirmed record of shard %d: %w", shard, errKey)

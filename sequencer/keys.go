@@ -32,7 +32,7 @@ const (
 	kindColumn    kind = 0x11 // table number, place → type, fingerprint, name
 	kindLogHead   kind = 0x20 // shard → the last index of its log
 	kindLog       kind = 0x21 // shard, index → the commit record
-	kindUnstored  kind = 0x22 // node, epoch, segment, shard, index → a record that is not confirmed
+	kindUnstored  kind = 0x22 // node, epoch, segment, shard, index → a record that is pending or void, since when
 	kindProducer  kind = 0x30 // producer → its registration
 	kindIdle      kind = 0x31 // tick, producer → it expires then
 	kindAnswer    kind = 0x32 // incarnation, table number, sequence → answer; sequence 0: settled

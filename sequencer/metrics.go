@@ -20,6 +20,9 @@ type metrics struct {
 	unknown    prometheus.Counter
 	overloaded prometheus.Counter
 	swept      prometheus.Counter
+	confirmed  prometheus.Counter
+	pending    prometheus.Gauge
+	pendingAge prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, depth func() float64) (*metrics, error) {
@@ -46,6 +49,11 @@ func newMetrics(r prometheus.Registerer, depth func() float64) (*metrics, error)
 		unknown:    counter("store_unknown_total", "Transactions whose outcome the store did not know."),
 		overloaded: counter("overloaded_total", "Requests refused because a queue was full."),
 		swept:      counter("expired_total", "Keys, producers and answers cleared after their time."),
+		confirmed:  counter("confirmed_total", "Pending records that became confirmed."),
+		pending: prometheus.NewGauge(prometheus.GaugeOpts{Name: "braid_sequencer_pending_records",
+			Help: "Records whose segment is not in the object store yet, up to 10,000; from the instance that bumps the ticks."}),
+		pendingAge: prometheus.NewGauge(prometheus.GaugeOpts{Name: "braid_sequencer_pending_age_ticks",
+			Help: "How long the oldest of them has been pending, in ticks of about a second."}),
 	}
 	if r == nil {
 		return m, nil
@@ -55,7 +63,7 @@ func newMetrics(r prometheus.Registerer, depth func() float64) (*metrics, error)
 	}, depth)
 	var err error
 	for _, c := range []prometheus.Collector{m.commit, m.request, m.requests, m.groups, m.writes, m.outcomes,
-		m.conflicts, m.unknown, m.overloaded, m.swept, waiting} {
+		m.conflicts, m.unknown, m.overloaded, m.swept, m.confirmed, m.pending, m.pendingAge, waiting} {
 		err = errors.Join(err, r.Register(c))
 	}
 	if err != nil {

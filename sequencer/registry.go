@@ -123,29 +123,3 @@ func Topology(r kv.Reader) (api.Topology, error) {
 	}
 	return topology, nil
 }
-
-// SegmentState tells what decides whether a copy of a segment may go: whether its epoch is fenced, and which of its
-// records are not confirmed. Both are read from one state of the store.
-func SegmentState(r kv.Reader, id api.SegmentID) (api.SegmentStateAnswer, error) {
-	if err := api.CheckNode(id.Node); err != nil {
-		return api.SegmentStateAnswer{}, invalid("%v", err)
-	}
-	n, err := getNode(r, id.Node)
-	if err != nil {
-		return api.SegmentStateAnswer{}, err
-	}
-	prefix := appendSegmentKey(nil, id.Node, id.Epoch, id.Sequence)
-	pairs, err := r.Range(prefix, successor(prefix), 0, false)
-	if err != nil {
-		return api.SegmentStateAnswer{}, err
-	}
-	answer := api.SegmentStateAnswer{Fenced: fencedError(n, id.Node, id.Epoch) != nil}
-	for _, p := range pairs {
-		k, err := parseKey(p.Key)
-		if err != nil {
-			return api.SegmentStateAnswer{}, err
-		}
-		answer.Unconfirmed = append(answer.Unconfirmed, k.numbers[2]<<48|k.numbers[3])
-	}
-	return answer, nil
-}

@@ -27,7 +27,8 @@ func TestScripts(t *testing.T) {
 				"node": s.runNode, "state": s.runState, "producer": s.runProducer, "renew": s.runRenew,
 				"schema": s.runSchema, "commit": s.runCommit, "ticks": s.runTicks, "sweep": s.runSweep,
 				"log": s.runLog, "tables": s.runTables, "segment": s.runSegment, "keys": s.runKeys,
-				"fence": s.runFence, "mark": s.runMark, "topology": s.runTopology,
+				"fence": s.runFence, "topology": s.runTopology, "confirm": s.runConfirm, "void": s.runVoid,
+				"pending": s.runPending,
 			}[d.Cmd]
 			if !ok {
 				d.Fatalf(t, "unknown command %s", d.Cmd)
@@ -99,28 +100,47 @@ func (s *script) runFence(d *datadriven.TestData) (string, error) {
 	return "ok\n", err
 }
 
-// runMark does what confirm and void will do: it changes a record's state.
-func (s *script) runMark(d *datadriven.TestData) (string, error) {
-	index, state := num(arg(d, "index", "")), api.Confirmed
-	if arg(d, "as", "") == "void" {
-		state = api.Void
-	}
-	err := s.try(func(x kv.Txn) error {
-		key := appendLogKey(nil, 0, index)
-		raw, err := x.Get(key)
-		if err != nil {
-			return err
-		}
-		r, err := api.ParseLogRecord(index, raw)
-		if err != nil {
-			return err
-		}
-		r.State = state
-		x.Set(key, api.AppendLogRecord(nil, &r))
-		x.Clear(appendUnstoredKey(nil, r.Segment.Node, r.Segment.Epoch, r.Segment.Sequence, 0, index))
-		return nil
+func (s *script) runConfirm(d *datadriven.TestData) (out string, err error) {
+	err = s.try(func(x kv.Txn) error {
+		done, err := s.core.Confirm(x, api.ConfirmRequest{Segment: segmentArg(d)})
+		out = fmt.Sprintf("confirmed %d, from %v on\n", done.Confirmed, done.Indexes)
+		return err
 	})
-	return "ok\n", err
+	return out, err
+}
+
+func (s *script) runVoid(d *datadriven.TestData) (out string, err error) {
+	err = s.try(func(x kv.Txn) error {
+		a, err := s.core.Void(x, api.VoidRequest{Table: arg(d, "table", "cpu"), TxID: num(arg(d, "txid", "")),
+			Index: num(arg(d, "index", ""))})
+		out = fmt.Sprintf("void are TxIDs %d to %d, %d rows\n", a.First, a.Last, a.Rows)
+		return err
+	})
+	return out, err
+}
+
+func (s *script) runPending(d *datadriven.TestData) (out string, err error) {
+	q := api.PendingRequest{Node: arg(d, "node", ""), Limit: int(num(arg(d, "limit", "0")))}
+	for {
+		var a api.PendingAnswer
+		s.view(func(r kv.Reader) error { a, err = Pending(r, q); return nil })
+		if err != nil {
+			return "", err
+		}
+		out += fmt.Sprintf("tick %d\n", a.Tick)
+		for _, r := range a.Records {
+			out += fmt.Sprintf("%s %d-%d, %d rows, segment %s, log record %d, since %d, fenced %v, held by %v\n",
+				r.Table, r.First, r.Last, r.Rows, r.Segment, r.Index, r.Since, r.Fenced, r.Holders)
+		}
+		if q.After = a.Next; q.After == nil {
+			return out, nil
+		}
+	}
+}
+
+func segmentArg(d *datadriven.TestData) api.SegmentID {
+	return api.SegmentID{Node: arg(d, "node", "p1"), Epoch: num(arg(d, "epoch", "1")),
+		Sequence: num(arg(d, "segment", "1"))}
 }
 
 func (s *script) runProducer(d *datadriven.TestData) (out string, err error) {
@@ -294,9 +314,8 @@ func (s *script) runTables(*datadriven.TestData) (out string, err error) {
 
 func (s *script) runSegment(d *datadriven.TestData) (out string, err error) {
 	s.view(func(r kv.Reader) error {
-		a, err := SegmentState(r, api.SegmentID{Node: arg(d, "node", "p1"), Epoch: num(arg(d, "epoch", "1")),
-			Sequence: num(arg(d, "segment", "1"))})
-		out = fmt.Sprintf("fenced %v, unconfirmed %v\n", a.Fenced, a.Unconfirmed)
+		a, err := SegmentState(r, segmentArg(d))
+		out = fmt.Sprintf("fenced %v, unconfirmed %v, void %v\n", a.Fenced, a.Unconfirmed, a.Voided)
 		return err
 	})
 	return out, nil

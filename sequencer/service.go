@@ -290,7 +290,15 @@ func (s *Service) tick(ctx context.Context, lease *Lease) error {
 		ticked, _, err = Tick(t, s.cfg.ID, seen)
 		return err
 	})
-	if err != nil || !ticked {
+	if err != nil {
+		return err
+	}
+	if !ticked {
+		s.metrics.pending.Set(0) // whoever ticks counts them
+		s.metrics.pendingAge.Set(0)
+		return nil
+	}
+	if err := s.countPending(ctx); err != nil {
 		return err
 	}
 	for range sweepRounds {
@@ -307,6 +315,30 @@ func (s *Service) tick(ctx context.Context, lease *Lease) error {
 		}
 	}
 	return nil
+}
+
+// pendingCountMax bounds the count of pending records, which is a metric and no more.
+const pendingCountMax = 10_000
+
+// countPending looks how many records are pending, so that one that stays so is noticed.
+func (s *Service) countPending(ctx context.Context) error {
+	count, age := 0, uint64(0)
+	err := s.deps.Store.View(ctx, func(r kv.Reader) error {
+		n, oldest, err := PendingCount(r, pendingCountMax)
+		if err != nil {
+			return err
+		}
+		now, err := Ticks(r)
+		if count, age = n, 0; n > 0 {
+			age = now - min(now, oldest)
+		}
+		return err
+	})
+	if err == nil {
+		s.metrics.pending.Set(float64(count))
+		s.metrics.pendingAge.Set(float64(age))
+	}
+	return err
 }
 
 // listen answers on every subject of the sequencer but the commits.

@@ -150,10 +150,6 @@ func sweepLeftovers(t kv.Txn, _ uint64, limit int) (int, error) {
 
 // recordState reads how a commit record stands now.
 func recordState(r kv.Reader, shard int, index uint64) (api.RecordState, error) {
-	raw, err := r.Get(appendLogKey(nil, shard, index))
-	if err != nil {
-		return 0, err
-	}
-	record, err := api.ParseLogRecord(index, raw)
+	record, err := getRecord(r, shard, index)
 	return record.State, err
 }

@@ -121,7 +121,8 @@ type SegmentStateRequest struct {
 // SegmentStateAnswer is read in one transaction.
 type SegmentStateAnswer struct {
 	Fenced      bool     `json:"fenced"`      // the segment's epoch is not its node's current one
-	Unconfirmed []uint64 `json:"unconfirmed"` // log indexes (shard<<48 | index) of its records that are not confirmed
+	Unconfirmed []uint64 `json:"unconfirmed"` // log indexes (shard<<48 | index) of its pending records
+	Voided      []uint64 `json:"voided,omitempty"`
 }
 
 // SchemaRequest grows a table's schema by the columns that it has not, creating it if need be; without columns it

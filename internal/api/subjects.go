@@ -77,6 +77,9 @@ func (s Subjects) RegisterProducer() string { return s.of("braid.registry.produc
 func (s Subjects) RenewProducer() string    { return s.of("braid.registry.renew") }
 func (s Subjects) TopologyGet() string      { return s.of("braid.registry.topology") }
 func (s Subjects) SegmentState() string     { return s.of("braid.registry.segment") }
+func (s Subjects) Confirm() string          { return s.of("braid.registry.confirm") }
+func (s Subjects) Void() string             { return s.of("braid.registry.void") }
+func (s Subjects) Pending() string          { return s.of("braid.registry.pending") }
 
 // Announcements: nobody answers.
 func (s Subjects) Heartbeat(node string) string { return s.of("braid.heartbeat." + node) }

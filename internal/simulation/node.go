@@ -30,7 +30,7 @@ type node struct {
 	epoch      uint64 // of the last process that registered
 	state      api.State
 	hints      []chan struct{}
-	heads      []uint64 // that hints told
+	hinted     []replicator.Hint
 	replicator *replicator.Machine
 	primary    *primary.Machine
 }
@@ -60,7 +60,7 @@ func (n *node) start() {
 	n.p = n.w.e.Start(n.id)
 	n.starts++
 	n.state, n.primary, n.replicator = "", nil, nil
-	n.heads = make([]uint64, n.w.shards)
+	n.hinted = make([]replicator.Hint, n.w.shards)
 	n.hints = make([]chan struct{}, n.w.shards)
 	for i := range n.hints {
 		n.hints[i] = make(chan struct{}, 1)
@@ -171,18 +171,18 @@ func (n *node) follow(ctx context.Context, shard int) {
 	for {
 		next := n.replicator.Step(ctx, shard)
 		n.p.Await(ctx, n.hints[shard], next)
-		if n.heads[shard] > 0 {
-			n.replicator.Hint(shard, n.heads[shard])
-			n.heads[shard] = 0
+		if h := n.hinted[shard]; h != (replicator.Hint{}) {
+			n.replicator.Hint(shard, h)
+			n.hinted[shard] = replicator.Hint{}
 		}
 	}
 }
 
-// hint tells the node that a log has grown.
-func (n *node) hint(from *sim.Process, shard int, head uint64) {
+// hint tells the node that a log has changed.
+func (n *node) hint(from *sim.Process, shard int, h replicator.Hint) {
 	p := n.p
 	n.w.net.Send(from, p, "hint", func() {
-		n.heads[shard] = head
+		n.hinted[shard] = n.hinted[shard].And(h)
 		select {
 		case n.hints[shard] <- struct{}{}:
 		default:

@@ -8,6 +8,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/sim"
+	"github.com/seed-551dd829/braid/replicator"
 	"github.com/seed-551dd829/braid/sequencer"
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
@@ -132,7 +133,7 @@ func (s *sequencerProcess) transact(ctx context.Context, shard int, jobs []job) 
 	}
 	if err == nil && done.Grew {
 		for _, n := range s.w.nodes {
-			n.hint(s.p, shard, done.Head)
+			n.hint(s.p, shard, replicator.Hint{Head: done.Head})
 		}
 	}
 }

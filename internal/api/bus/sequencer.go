@@ -97,6 +97,28 @@ func (s *Sequencer) SegmentState(ctx context.Context, id api.SegmentID) (api.Seg
 	return Ask[api.SegmentStateAnswer](ctx, s.nc, s.subjects.SegmentState(), api.SegmentStateRequest{Segment: id})
 }
 
+// Confirm states that a segment is in the object store. It asks until all of its records are confirmed, and returns how
+// many became so.
+func (s *Sequencer) Confirm(ctx context.Context, id api.SegmentID) (confirmed int, err error) {
+	for {
+		a, err := Ask[api.ConfirmAnswer](ctx, s.nc, s.subjects.Confirm(), api.ConfirmRequest{Segment: id})
+		confirmed += a.Confirmed
+		if err != nil || !a.More {
+			return confirmed, err
+		}
+	}
+}
+
+// Void gives up a pending record.
+func (s *Sequencer) Void(ctx context.Context, r api.VoidRequest) (api.VoidAnswer, error) {
+	return Ask[api.VoidAnswer](ctx, s.nc, s.subjects.Void(), r)
+}
+
+// Pending lists pending records.
+func (s *Sequencer) Pending(ctx context.Context, r api.PendingRequest) (api.PendingAnswer, error) {
+	return Ask[api.PendingAnswer](ctx, s.nc, s.subjects.Pending(), r)
+}
+
 // Ask is one request and its answer in JSON, to any subject.
 func Ask[T any](ctx context.Context, nc *nats.Conn, subject string, request any) (answer T, err error) {
 	data, err := json.Marshal(request)
