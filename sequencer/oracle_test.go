@@ -404,7 +404,8 @@ func runOracle(t *testing.T, seed uint64, steps int, idle uint64) {
 		if !faulty {
 			return memory.Fault{}
 		}
-		return memory.Fault{Conflict: faults.IntN(8) == 0, Unknown: memory.Unknown(max(0, faults.IntN(12)-9))}
+		return memory.Fault{Conflict: faults.IntN(8) == 0, TooOld: max(0, faults.IntN(80)-60),
+			Unknown: memory.Unknown(max(0, faults.IntN(12)-9))}
 	}})
 	w := newWorld(t, store)
 	w.core.KeyWindow, w.core.ProducerIdle = 50, idle

@@ -29,6 +29,7 @@ const (
 	DiskFull      Fault = "disk full"
 	SlowDisk      Fault = "slow sync"
 	StoreConflict Fault = "store: conflict"
+	StoreTooOld   Fault = "store: transaction too old"
 	StoreUndone   Fault = "store: unknown, not done"
 	StoreDone     Fault = "store: unknown, done"
 	StoreSlow     Fault = "store: slow"
@@ -45,7 +46,7 @@ const (
 // Faults lists all kinds.
 var Faults = []Fault{Lose, Double, Delay, Reorder, Cut, CutOneWay,
 	Pause, CrashNow, CrashDisk, CrashAll, CrashClient, Expire, Torn, Quick, SyncFails, DiskFull, SlowDisk,
-	StoreConflict, StoreUndone, StoreDone, StoreSlow, StoreFreeze,
+	StoreConflict, StoreTooOld, StoreUndone, StoreDone, StoreSlow, StoreFreeze,
 	ObjectBefore, ObjectAfter, ObjectStall, ObjectShort, ObjectLate, ObjectAway, ObjectPower}
 
 // Chaos decides what goes wrong in a run.

@@ -109,7 +109,7 @@ func (w *world) cut(both bool) bool {
 	return a != b
 }
 
-// storeFault is what happens to an attempt of the store to commit.
+// storeFault is what happens to an attempt of a transaction.
 func (w *world) storeFault(uint64) (f memory.Fault) {
 	f.Delay = w.e.Between(50*time.Microsecond, time.Millisecond)
 	if w.chaos.Fire(sim.StoreSlow, 0.1) {
@@ -121,6 +121,8 @@ func (w *world) storeFault(uint64) (f memory.Fault) {
 	switch {
 	case w.chaos.Fire(sim.StoreConflict, 0.3):
 		f.Conflict = true
+	case w.chaos.Fire(sim.StoreTooOld, 0.2):
+		f.TooOld = 1 + w.e.Rand.IntN(12)
 	case w.chaos.Fire(sim.StoreDone, 0.2):
 		f.Unknown = memory.UnknownDone
 	case w.chaos.Fire(sim.StoreUndone, 0.2):

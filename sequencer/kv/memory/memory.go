@@ -14,8 +14,9 @@ import (
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
 
-// Fault is what happens to one attempt to commit. The zero Fault lets it be.
+// Fault is what happens to one attempt of an Update. The zero Fault lets it be.
 type Fault struct {
+	TooOld   int  // not 0: its read of this number, from 1, is refused as too old, and its function runs again
 	Conflict bool // it conflicts, and its function runs again
 	Unknown  Unknown
 	Delay    time.Duration // before it commits
@@ -32,8 +33,8 @@ const (
 
 // Options of a store. The zero value injects nothing, and makes one shard.
 type Options struct {
-	// Inject is asked before each attempt of an Update to commit, with the attempt's number from 1. It is called
-	// from one goroutine at a time.
+	// Inject is asked before each attempt of an Update, with the attempt's number from 1. It is called from one
+	// goroutine at a time.
 	Inject func(attempt uint64) Fault
 	// Sleep waits for an injected delay; nil uses a timer.
 	Sleep  func(context.Context, time.Duration) error
@@ -131,14 +132,14 @@ func (s *Store) attempt(ctx context.Context, f func(kv.Txn) error) (again bool, 
 		return false, err
 	}
 	defer s.running.Done()
-	t := &txn{root: root, optimistic: true}
-	if err := f(t); err != nil {
-		return false, err
+	fault := s.fault()
+	t := &txn{root: root, optimistic: true, oldAt: fault.TooOld}
+	if err := f(t); err != nil || t.old {
+		return t.old, err
 	}
 	if err := t.meter.Err(); err != nil {
 		return false, err
 	}
-	fault := s.fault()
 	if fault.Delay > 0 {
 		if err := s.opts.Sleep(ctx, fault.Delay); err != nil {
 			return false, err

@@ -92,3 +92,37 @@ func TestInterleavedConflict(t *testing.T) {
 		}
 	}
 }
+
+// TestTooOldRunsAgain: a read that is refused ends the attempt, whatever the function makes of it, and nothing that it
+// wrote counts.
+func TestTooOldRunsAgain(t *testing.T) {
+	s := memory.New(memory.Options{Inject: func(n uint64) memory.Fault { return memory.Fault{TooOld: int(2 * (n % 2))} }})
+	for _, swallow := range []bool{false, true} {
+		runs, failed := 0, 0
+		err := s.Update(context.Background(), func(x kv.Txn) error {
+			if runs++; runs == 1 {
+				x.Set([]byte("first"), nil)
+			}
+			for range 3 {
+				if _, err := x.Get([]byte("first")); err != nil {
+					if failed++; !swallow {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil || runs != 2 || failed == 0 {
+			t.Errorf("swallow %v: %d runs, %d reads refused, %v", swallow, runs, failed, err)
+		}
+	}
+	if err := s.View(context.Background(), func(r kv.Reader) error {
+		v, err := r.Get([]byte("first"))
+		if v != nil {
+			t.Error("what an attempt wrote that was too old is there")
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

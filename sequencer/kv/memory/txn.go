@@ -2,6 +2,7 @@ package memory
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/seed-551dd829/braid/sequencer/kv"
@@ -14,6 +15,23 @@ type txn struct {
 	reads      []span
 	writes     []write
 	meter      kv.Meter
+
+	count, oldAt int
+	old          bool // a read was refused as too old: nothing of this attempt counts
+}
+
+// errTooOld is what a function may not take for an answer: it ends, and runs again on a newer state.
+var errTooOld = errors.New("transaction is too old")
+
+// age counts a read, and refuses the one that comes too late, and all after it.
+func (t *txn) age() error {
+	if t.count++; t.count == t.oldAt {
+		t.old = true
+	}
+	if t.old {
+		return errTooOld
+	}
+	return nil
 }
 
 // write is a set if value is not nil, else a clear of the span.
@@ -36,6 +54,9 @@ func (t *txn) read(begin, end string) {
 }
 
 func (t *txn) Get(key []byte) ([]byte, error) {
+	if err := t.age(); err != nil {
+		return nil, err
+	}
 	if t.optimistic {
 		t.read(string(key), string(key)+"\x00")
 	}
@@ -43,6 +64,9 @@ func (t *txn) Get(key []byte) ([]byte, error) {
 }
 
 func (t *txn) Range(begin, end []byte, limit int, reverse bool) ([]kv.Pair, error) {
+	if err := t.age(); err != nil {
+		return nil, err
+	}
 	var pairs []kv.Pair
 	full := !t.root.walk(begin, end, reverse, func(n *node) bool {
 		pairs = append(pairs, kv.Pair{Key: []byte(n.key), Value: n.value})
