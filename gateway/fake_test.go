@@ -249,7 +249,7 @@ func (c *cluster) decode(g segment.Group) []string {
 	}
 	defer rows.Release()
 	var out bytes.Buffer
-	w, err := columnar.NewWriter(&out, "ndjson", whole, false)
+	w, err := columnar.NewWriter(&out, "ndjson", whole, "")
 	if err != nil {
 		c.t.Error(err)
 		return nil

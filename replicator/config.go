@@ -45,6 +45,10 @@ type Config struct {
 	ScrubPause time.Duration
 	// ReadsMax is the most HTTP reads at once, past which they are answered 429; 0: 64.
 	ReadsMax int
+	// WaitersMax is the most reads that wait for rows at once, past which they are answered 429; 0: 1,024.
+	WaitersMax int
+	// WaitMax is the longest that such a read waits, whatever it asks for; 0: 30 s.
+	WaitMax time.Duration
 	// WriteTimeout is how long a reader may take no bytes before it is given up; 0: 1 min.
 	WriteTimeout time.Duration
 }
@@ -62,7 +66,7 @@ func (c *Config) check() error {
 	}{
 		{&c.PollInterval, 200 * time.Millisecond}, {&c.FetchTimeout, 15 * time.Second}, {&c.PieceWait, 3 * time.Second},
 		{&c.RetryMax, 5 * time.Second}, {&c.CheckpointInterval, time.Second}, {&c.RepairWait, 15 * time.Second},
-		{&c.WriteTimeout, time.Minute}, {&c.ScrubPause, 10 * time.Minute},
+		{&c.WriteTimeout, time.Minute}, {&c.ScrubPause, 10 * time.Minute}, {&c.WaitMax, 30 * time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.usual
@@ -77,7 +81,7 @@ func (c *Config) check() error {
 	for _, n := range []struct {
 		value *int
 		usual int
-	}{{&c.PieceRecords, 1024}, {&c.FetchParallel, 4}, {&c.ReadsMax, 64}} {
+	}{{&c.PieceRecords, 1024}, {&c.FetchParallel, 4}, {&c.ReadsMax, 64}, {&c.WaitersMax, 1024}} {
 		if *n.value == 0 {
 			*n.value = n.usual
 		}

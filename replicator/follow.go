@@ -133,6 +133,7 @@ func (s *Service) step(ctx context.Context, sh *shard, r request) {
 		return
 	}
 	s.count(sh, done)
+	s.waits.wake(answer.Records)
 	sh.core.applied(s.now(), r, s.progress(sh.index, answer.Records))
 }
 

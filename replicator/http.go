@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/segment"
@@ -20,29 +21,36 @@ import (
 // Handler serves what is on this node:
 //
 //	GET /tables
-//	GET /tables/{table}?from_txid=&to_txid=&format=ndjson|csv|arrow&txid=
+//	GET /tables/{table}?from_txid=&to_txid=&format=ndjson|csv|arrow&txid=&txid_column=&wait=
 //	GET /segments/{node}/{epoch}/{sequence}
 //
-// The last is for other nodes' repairs: a segment file as it is, unchecked, if it is here.
+// With wait, a read of TxIDs that are not applied yet is answered when the first of them is, or without rows when that
+// time has passed. The last is for other nodes' repairs: a segment file as it is, unchecked, if it is here.
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /tables", s.serveTables)
-	mux.HandleFunc("GET /tables/{table}", s.bounded(s.serveRows))
-	mux.HandleFunc("GET /segments/{node}/{epoch}/{sequence}", s.bounded(s.serveSegment))
+	mux.HandleFunc("GET /tables/{table}", s.serveTable)
+	mux.HandleFunc("GET /segments/{node}/{epoch}/{sequence}", s.serveSegment)
 	return mux
 }
 
-// bounded refuses more than ReadsMax requests at once.
-func (s *Service) bounded(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+// place takes one of the ReadsMax places, which free gives back; without one it waits for as long as patience lasts,
+// nil being none, and is api.Overloaded then.
+func (s *Service) place(patience <-chan struct{}) (free func(), err error) {
+	free = func() { <-s.reads }
+	select {
+	case s.reads <- struct{}{}:
+		return free, nil
+	default:
+	}
+	if patience != nil {
 		select {
 		case s.reads <- struct{}{}:
-			defer func() { <-s.reads }()
-			next(w, r)
-		default:
-			s.refuse(w, api.OverloadedError(1000, "%d reads are running on this node", s.cfg.ReadsMax))
+			return free, nil
+		case <-patience:
 		}
 	}
+	return nil, api.OverloadedError(1000, "%d reads are running on this node", s.cfg.ReadsMax)
 }
 
 // refuse answers with an error in the wire's form.
@@ -85,7 +93,8 @@ type rowsQuery struct {
 	table    string
 	from, to uint64 // TxIDs, inclusive; to as it was asked for
 	format   string
-	withTxID bool
+	txid     string        // name of the column of TxIDs, "" for none
+	wait     time.Duration // for from to be applied
 }
 
 var contentTypes = map[string]string{
@@ -99,7 +108,7 @@ func parseRowsQuery(table, query string) (q rowsQuery, err error) {
 	if err != nil {
 		return q, api.Errorf(api.Invalid, "query: %v", err)
 	}
-	for _, name := range []string{"format", "from_txid", "to_txid", "txid"} {
+	for _, name := range []string{"format", "from_txid", "to_txid", "txid", "txid_column", "wait"} {
 		if len(v[name]) > 1 {
 			return q, api.Errorf(api.Invalid, "%s is there more than once", name)
 		}
@@ -119,12 +128,36 @@ func parseRowsQuery(table, query string) (q rowsQuery, err error) {
 		}
 	}
 	q.from = max(q.from, 1)
-	if v.Has("txid") {
-		if q.withTxID, err = strconv.ParseBool(v.Get("txid")); err != nil {
-			return q, api.Errorf(api.Invalid, "txid %q is neither 0 nor 1", v.Get("txid"))
+	if v.Has("wait") {
+		if q.wait, err = time.ParseDuration(v.Get("wait")); err != nil || q.wait < 0 {
+			return q, api.Errorf(api.Invalid, "wait %q is not a duration like 10s", v.Get("wait"))
 		}
 	}
-	return q, nil
+	q.txid, err = txidColumn(v)
+	return q, err
+}
+
+// txidColumn is the name of the column of TxIDs, "" for none: `txid` asks for it, `txid_column` gives it another name,
+// for a table that has a column of its own that is called so.
+func txidColumn(v url.Values) (string, error) {
+	asked := false
+	if v.Has("txid") {
+		var err error
+		if asked, err = strconv.ParseBool(v.Get("txid")); err != nil {
+			return "", api.Errorf(api.Invalid, "txid %q is neither 0 nor 1", v.Get("txid"))
+		}
+	}
+	name := "txid"
+	if v.Has("txid_column") {
+		name = v.Get("txid_column")
+		if name == "" || len(name) > api.NameBytesMax || !utf8.ValidString(name) {
+			return "", api.Errorf(api.Invalid, "txid_column is not UTF-8 of 1 to %d bytes", api.NameBytesMax)
+		}
+	}
+	if !asked {
+		return "", nil
+	}
+	return name, nil
 }
 
 func (s *Service) serveSegment(w http.ResponseWriter, r *http.Request) {
@@ -134,6 +167,12 @@ func (s *Service) serveSegment(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, api.Errorf(api.Invalid, "%v", err))
 		return
 	}
+	free, err := s.place(nil)
+	if err != nil {
+		s.refuse(w, api.AsError(err))
+		return
+	}
+	defer free()
 	f, err := s.deps.FS.Open(segment.Path(s.cfg.SegmentsDir, id))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

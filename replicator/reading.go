@@ -116,7 +116,7 @@ func (rd *reading) printWrites(r *api.LogRecord, writes []api.WriteMeta, rows *c
 		if txid < rd.next || txid > rd.q.to {
 			continue
 		}
-		if from != end || rd.q.withTxID {
+		if from != end || rd.q.txid != "" {
 			if err := rd.printRun(rows, begin, end, txid-1); err != nil {
 				return err
 			}

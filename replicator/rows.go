@@ -17,12 +17,41 @@ import (
 // rowsBuffer is how much of an answer is held back. As long as nothing has left it, a failure is a proper error.
 const rowsBuffer = 64 << 10
 
-func (s *Service) serveRows(w http.ResponseWriter, r *http.Request) {
+// serveTable reads a table, at once or when there is something to read.
+func (s *Service) serveTable(w http.ResponseWriter, r *http.Request) {
 	q, err := parseRowsQuery(r.PathValue("table"), r.URL.RawQuery)
 	if err != nil {
 		s.refuse(w, api.AsError(err))
 		return
 	}
+	free, err := s.turn(r.Context(), q)
+	if err != nil {
+		s.refuse(w, api.AsError(err))
+		return
+	}
+	defer free()
+	s.serveRows(w, r, q)
+}
+
+// turn returns when a read may begin. One that waits for its rows takes no place of those who read, and then takes its
+// turn: all who wait for the same rows wake at once.
+func (s *Service) turn(ctx context.Context, q rowsQuery) (free func(), err error) {
+	here := func() bool { return s.tables.AppliedTxID(q.table) >= q.from }
+	if q.wait == 0 || here() {
+		return s.place(nil)
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(q.wait, s.cfg.WaitMax))
+	defer cancel()
+	leave, err := s.waits.join(q.table)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	s.waits.until(ctx, q.table, here)
+	return s.place(ctx.Done())
+}
+
+func (s *Service) serveRows(w http.ResponseWriter, r *http.Request, q rowsQuery) {
 	applied := s.tables.AppliedTxID(q.table)
 	if why := s.Standing()[q.table]; applied == 0 && why != nil { // it has rows, which are not here now
 		s.refuse(w, api.Errorf(api.Unavailable, "table %q on node %s: %v", q.table, s.cfg.ID, why).InTable(q.table))
@@ -40,7 +69,7 @@ func (s *Service) serveRows(w http.ResponseWriter, r *http.Request) {
 	}
 	out := &sender{w: w, timeout: s.cfg.WriteTimeout}
 	buffer := bufio.NewWriterSize(out, rowsBuffer)
-	printer, err := columnar.NewWriter(buffer, q.format, schema, q.withTxID)
+	printer, err := columnar.NewWriter(buffer, q.format, schema, q.txid)
 	if err != nil { // what was asked for cannot be had of this table
 		s.refuse(w, api.AsError(err).InTable(q.table))
 		return

@@ -61,7 +61,8 @@ func TestI8_QueriesAreReadWhole(t *testing.T) {
 	_, n := mixed(t)
 	for _, query := range []string{
 		"format=xml", "format=", "from_txid=x", "to_txid=-1", "txid=maybe", "from_txid=%zz", "from_txid=1;to_txid=2",
-		"to_txid=1&to_txid=2", "format=csv&format=csv",
+		"to_txid=1&to_txid=2", "format=csv&format=csv", "wait=10", "wait=-1s", "wait=1s&wait=2s", "txid_column=",
+		"txid=1&txid_column=%ff",
 	} {
 		status, _, body, err := n.get("/tables/cpu?" + query)
 		if err != nil || status != http.StatusBadRequest || !strings.Contains(body, `"invalid"`) {
@@ -241,6 +242,9 @@ func TestI8_ATablesOwnColumnTxID(t *testing.T) {
 	}
 	if got := testutil.ToFloat64(n.metrics.readsBroken); got != 0 {
 		t.Errorf("%v reads count as broken", got)
+	}
+	if got := n.mustGet(t, "/tables/cpu?txid=1&txid_column=tx"); got != `{"timestamp":1,"tx":1,"txid":7}`+"\n" {
+		t.Errorf("with another name: %s", got)
 	}
 	if got := n.mustGet(t, "/tables/cpu"); got != `{"timestamp":1,"txid":7}`+"\n" {
 		t.Errorf("read %s", got)

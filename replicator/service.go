@@ -24,6 +24,7 @@ type Service struct {
 	client   *http.Client
 	shards   []*shard
 	reads    chan struct{} // a place for each HTTP read
+	waits    *waits
 	digests  chan digestQuestion
 
 	now  func() time.Time
@@ -62,6 +63,7 @@ func newService(cfg Config, deps Deps, now func() time.Time) (*Service, error) {
 	s := &Service{cfg: cfg, deps: deps, changed: make(chan struct{}), now: now,
 		client:   newClient(cfg.FetchParallel),
 		reads:    make(chan struct{}, cfg.ReadsMax),
+		waits:    newWaits(cfg.WaitersMax),
 		digests:  make(chan digestQuestion, digestsMax),
 		ward:     ward{retryMax: 12 * cfg.RetryMax, patients: make(map[ailment]*patient)},
 		admitted: make(chan struct{}, 1)}

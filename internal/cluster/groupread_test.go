@@ -46,7 +46,7 @@ func readEverywhere(t testing.TB, frame []byte, schema api.Schema, r *api.LogRec
 	printed := map[string][]byte{}
 	for _, format := range []string{"ndjson", "csv", "arrow"} {
 		var out bytes.Buffer
-		w, err := columnar.NewWriter(&out, format, schema, false)
+		w, err := columnar.NewWriter(&out, format, schema, "")
 		if err == nil {
 			err = w.Write(rows, 0, n, r.First)
 		}

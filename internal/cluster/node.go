@@ -193,6 +193,8 @@ func (n *node) startReplicator(ctx context.Context, l net.Listener) (err error) 
 	n.member.ReportStanding(n.standing)
 	n.stack.start(ctx, "replicator", n.replicator.Run)
 	n.stack.start(ctx, "http", func(ctx context.Context) error {
+		stop := context.AfterFunc(ctx, n.replicator.StopWaiting)
+		defer stop()
 		return n.env.serve(ctx, l, n.env.mux(n.readyz, n.replicator.Handler()))
 	})
 	return n.startInfo(ctx)

@@ -28,11 +28,11 @@ const (
 	recordCheck = 256 // rows between two looks at the bytes
 )
 
-func newArrow(w io.Writer, schema api.Schema, txid bool) *arrowWriter {
+func newArrow(w io.Writer, schema api.Schema, txid string) *arrowWriter {
 	a := &arrowWriter{first: 1}
 	a.columns = append(a.columns, schema.Columns()[:1]...)
-	if txid {
-		a.columns = append(a.columns, api.Column{Name: TxIDColumn, Type: api.Uint64})
+	if txid != "" {
+		a.columns = append(a.columns, api.Column{Name: txid, Type: api.Uint64})
 		a.first = 2
 	}
 	a.columns = append(a.columns, schema.Columns()[1:]...)
@@ -66,6 +66,10 @@ func (a *arrowWriter) Write(rows *Rows, from, to int, txid uint64) error {
 				return err
 			}
 		}
+	}
+	// Also between writes: many of a few large rows would make a batch without bound.
+	if a.batch.Bytes() >= recordBytes {
+		return a.flush()
 	}
 	return nil
 }

@@ -159,7 +159,7 @@ func BenchmarkWriter(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				w, err := columnar.NewWriter(io.Discard, format, schema, false)
+				w, err := columnar.NewWriter(io.Discard, format, schema, "")
 				if err == nil {
 					err = w.Write(decoded, 0, rows, 1)
 				}

@@ -39,7 +39,7 @@ func ndjsonOf(t *testing.T, text string, columns []api.Column) (string, *api.Err
 	}
 	defer rows.Release()
 	var out strings.Builder
-	w, e := columnar.NewWriter(&out, "ndjson", schema, false)
+	w, e := columnar.NewWriter(&out, "ndjson", schema, "")
 	if e == nil {
 		e = w.Write(rows, 0, rows.Len(), 1)
 	}

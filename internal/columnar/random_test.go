@@ -183,12 +183,15 @@ func TestWriters(t *testing.T) {
 		schema := schemaOf(t, append(append([]api.Column(nil), older.Columns()[1:]...),
 			api.Column{Name: "new", Type: api.Float64}, api.Column{Name: "newtag", Type: api.Tag})...)
 		var want []map[string]any
-		txid := seed%2 == 0
+		txid, txidName := seed%2 == 0, ""
+		if txid {
+			txidName = "txid"
+		}
 		outs := map[string]*bytes.Buffer{}
 		writers := map[string]columnar.Writer{}
 		for _, format := range []string{"ndjson", "csv", "arrow"} {
 			outs[format] = new(bytes.Buffer)
-			w, err := columnar.NewWriter(outs[format], format, schema, txid)
+			w, err := columnar.NewWriter(outs[format], format, schema, txidName)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -339,7 +342,7 @@ func TestWriterDetails(t *testing.T) {
 		"csv": "timestamp,t,f,s\n1,a,-0,\"\"\n2,,1e+21,x\n3,,1,\n",
 	} {
 		var out bytes.Buffer
-		w, err := columnar.NewWriter(&out, format, schema, false)
+		w, err := columnar.NewWriter(&out, format, schema, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -353,7 +356,7 @@ func TestWriterDetails(t *testing.T) {
 			t.Errorf("%s: %q, want %q", format, out.String(), want)
 		}
 	}
-	if _, err := columnar.NewWriter(nil, "parquet", schema, false); !api.IsName(err, api.Invalid) {
+	if _, err := columnar.NewWriter(nil, "parquet", schema, ""); !api.IsName(err, api.Invalid) {
 		t.Errorf("an unknown format: %v", err)
 	}
 }

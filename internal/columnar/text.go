@@ -15,17 +15,22 @@ import (
 type ndjson struct {
 	w    io.Writer
 	keys [][]byte // `,"name":` of each column
-	txid bool
+	txid []byte   // the same of the TxID's, nil if there is none
 	buf  []byte
 }
 
-func newNDJSON(w io.Writer, schema api.Schema, txid bool) *ndjson {
-	n := &ndjson{w: w, txid: txid}
+func newNDJSON(w io.Writer, schema api.Schema, txid string) *ndjson {
+	n := &ndjson{w: w}
 	for _, c := range schema.Columns() {
-		n.keys = append(n.keys, append(appendJSONString([]byte{','}, c.Name), ':'))
+		n.keys = append(n.keys, quotedKey(c.Name))
+	}
+	if txid != "" {
+		n.txid = quotedKey(txid)
 	}
 	return n
 }
+
+func quotedKey(name string) []byte { return append(appendJSONString([]byte{','}, name), ':') }
 
 func (n *ndjson) Write(rows *Rows, from, to int, txid uint64) error {
 	columns := rows.columns
@@ -43,8 +48,8 @@ func (n *ndjson) Write(rows *Rows, from, to int, txid uint64) error {
 			} else {
 				n.buf = c.appendScalar(n.buf, row)
 			}
-			if i == 0 && n.txid {
-				n.buf = append(n.buf, `,"`+TxIDColumn+`":`...)
+			if i == 0 && n.txid != nil {
+				n.buf = append(n.buf, n.txid...)
 				n.buf = strconv.AppendUint(n.buf, txid, 10)
 			}
 		}
@@ -126,15 +131,15 @@ type csv struct {
 	buf     []byte
 }
 
-func newCSV(w io.Writer, schema api.Schema, txid bool) *csv {
-	c := &csv{w: w, columns: schema.Len(), txid: txid}
+func newCSV(w io.Writer, schema api.Schema, txid string) *csv {
+	c := &csv{w: w, columns: schema.Len(), txid: txid != ""}
 	for i, column := range schema.Columns() {
 		if i > 0 {
 			c.buf = append(c.buf, ',')
 		}
 		c.buf = appendCSVString(c.buf, column.Name)
-		if i == 0 && txid {
-			c.buf = append(c.buf, ","+TxIDColumn...)
+		if i == 0 && txid != "" {
+			c.buf = appendCSVString(append(c.buf, ','), txid)
 		}
 	}
 	c.buf = append(c.buf, '\n')

@@ -250,7 +250,7 @@ func useAll(t testing.TB, group []byte, schema api.Schema) {
 	}
 	defer rows.Release()
 	for _, format := range []string{"ndjson", "csv", "arrow"} {
-		w, err := columnar.NewWriter(io.Discard, format, schema, true)
+		w, err := columnar.NewWriter(io.Discard, format, schema, "txid")
 		if err == nil {
 			err = w.Write(rows, 0, min(rows.Len(), 1000), 1)
 		}
@@ -362,7 +362,7 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	w, err := columnar.NewWriter(&out, "ndjson", schema, false)
+	w, err := columnar.NewWriter(&out, "ndjson", schema, "")
 	if err == nil {
 		err = w.Write(rows, 0, rows.Len(), 1)
 	}

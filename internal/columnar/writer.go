@@ -15,24 +15,22 @@ type Writer interface {
 	Close() error
 }
 
-// TxIDColumn is the column behind the timestamp where the TxID is asked for.
-const TxIDColumn = "txid"
-
-// NewWriter returns a writer of the format ndjson, csv or arrow; Invalid for another, or if
-// withTxID and the table itself has a column of that name. Every format gives each value back
-// exactly: 64-bit integers as numbers, floats in the shortest form that reads back the same, a
-// timestamp as integer nanoseconds (in Arrow as its own type).
-func NewWriter(w io.Writer, format string, schema api.Schema, withTxID bool) (Writer, error) {
-	if _, ok := schema.Index(TxIDColumn); ok && withTxID {
-		return nil, api.Errorf(api.Invalid, "the table has a column %q of its own", TxIDColumn)
+// NewWriter returns a writer of the format ndjson, csv or arrow; Invalid for another. With txid, a
+// column of that name stands behind the timestamp and has each row's TxID; Invalid if the table has
+// a column of that name itself. Every format gives each value back exactly: 64-bit integers as
+// numbers, floats in the shortest form that reads back the same, a timestamp as integer nanoseconds
+// (in Arrow as its own type).
+func NewWriter(w io.Writer, format string, schema api.Schema, txid string) (Writer, error) {
+	if _, ok := schema.Index(txid); ok && txid != "" {
+		return nil, api.Errorf(api.Invalid, "the table has a column %q of its own", txid)
 	}
 	switch format {
 	case "ndjson":
-		return newNDJSON(w, schema, withTxID), nil
+		return newNDJSON(w, schema, txid), nil
 	case "csv":
-		return newCSV(w, schema, withTxID), nil
+		return newCSV(w, schema, txid), nil
 	case "arrow":
-		return newArrow(w, schema, withTxID), nil
+		return newArrow(w, schema, txid), nil
 	}
 	return nil, api.Errorf(api.Invalid, "unknown format %q: ndjson, csv and arrow are known", format)
 }

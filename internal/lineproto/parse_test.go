@@ -34,7 +34,7 @@ func rowsOf(tb testing.TB, b *columnar.Batch) string {
 	}
 	defer rows.Release()
 	var out strings.Builder
-	w, err := columnar.NewWriter(&out, "ndjson", schema, false)
+	w, err := columnar.NewWriter(&out, "ndjson", schema, "")
 	if err == nil {
 		err = w.Write(rows, 0, rows.Len(), 1)
 	}
