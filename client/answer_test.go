@@ -50,7 +50,7 @@ func TestAnswersAreReadAsJSONSays(t *testing.T) {
 		}
 		var a api.WriteAnswer
 		if plain && (json.Unmarshal([]byte(c.body), &a) != nil ||
-			short != Answer{a.Results[0].Table, a.Results[0].TxID, a.Results[0].Rows} || got != short) {
+			short != Result{a.Results[0].Table, a.Results[0].TxID, a.Results[0].Rows} || got != short) {
 			t.Errorf("%s: %+v, JSON says %+v", c.body, short, a)
 		}
 	}
@@ -72,7 +72,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		if short, plain := plainAnswer(table, data); plain {
 			var a api.WriteAnswer
-			if err := json.Unmarshal(data, &a); err != nil || short != (Answer{a.Results[0].Table, a.Results[0].TxID, a.Results[0].Rows}) {
+			if err := json.Unmarshal(data, &a); err != nil || short != (Result{a.Results[0].Table, a.Results[0].TxID, a.Results[0].Rows}) {
 				t.Fatalf("%q: %+v, JSON says %+v, %v", data, short, a, err)
 			}
 		}

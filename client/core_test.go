@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,62 +11,8 @@ import (
 	"github.com/seed-551dd829/braid/internal/natstest"
 )
 
-func TestNumbersRiseAndSettle(t *testing.T) {
-	var n numbers
-	take := func(table string, wantSequence, wantSettled uint64) {
-		t.Helper()
-		sequence, settled, ok := n.take(table, 3)
-		if !ok || sequence != wantSequence || settled != wantSettled {
-			t.Fatalf("took %d settled %d, want %d and %d", sequence, settled, wantSequence, wantSettled)
-		}
-	}
-	take("a", 1, 0)
-	take("b", 1, 0)
-	take("a", 2, 0)
-	take("a", 3, 0)
-	if _, _, ok := n.take("a", 3); ok {
-		t.Fatal("the window has no end")
-	}
-	if n.done("a", 2) || n.done("a", 3) {
-		t.Fatal("the window moved past an open write")
-	}
-	if _, _, ok := n.take("a", 3); ok {
-		t.Fatal("answers above settled do not count")
-	}
-	if !n.done("a", 1) {
-		t.Fatal("the window did not move")
-	}
-	take("a", 4, 3)
-	n.done("a", 4)
-	n.done("b", 1)
-	if len(n.tables) != 0 {
-		t.Fatalf("tables without open writes are kept: %v", n.tables)
-	}
-	take("a", 5, 4)
-	take("b", 5, 4)
-}
-
-// TestI7_NumbersStayNearSettled: however much is written to other tables while a write is open, the next one of its
-// table is within the window above settled. The cluster refuses what is further away.
-func TestI7_NumbersStayNearSettled(t *testing.T) {
-	var n numbers
-	n.take("slow", 2)
-	for range 5000 {
-		sequence, _, _ := n.take("busy", 2)
-		n.done("busy", sequence)
-	}
-	if sequence, settled, ok := n.take("slow", 2); !ok || sequence != 2 || settled != 0 {
-		t.Fatalf("took %d settled %d", sequence, settled)
-	}
-	n.done("slow", 2)
-	n.done("slow", 1)
-	if sequence, settled, _ := n.take("slow", 2); sequence != 5001 || settled != 5000 {
-		t.Fatalf("took %d settled %d: a number may be one that another window gave", sequence, settled)
-	}
-}
-
 func TestI7_GateBoundsUnansweredBytes(t *testing.T) {
-	g := newGate()
+	g := newGate(api.UnansweredBytesMax)
 	ctx := t.Context()
 	if err := g.enter(ctx, api.UnansweredBytesMax-10); err != nil {
 		t.Fatal(err)
@@ -96,29 +43,17 @@ func TestI7_GateBoundsUnansweredBytes(t *testing.T) {
 	}
 }
 
-func TestBackoff(t *testing.T) {
-	if d := backoff(1, 0, 0); d < time.Millisecond || d > 5*time.Millisecond {
-		t.Errorf("first pause %s", d)
-	}
-	if d := backoff(1000, 0, 0.999); d > time.Second {
-		t.Errorf("last pause %s", d)
-	}
-	if d := backoff(1, 300*time.Millisecond, 0.5); d != 300*time.Millisecond {
-		t.Errorf("asked for 300 ms, is %s", d)
-	}
-}
-
 func TestPickTakesTheLeastLoaded(t *testing.T) {
-	p := newPrimaries()
+	p := newPrimaries(nil)
 	now := time.Now()
-	if _, ok := p.pick("", now); ok {
+	if _, ok := p.pick("", "", now); ok {
 		t.Fatal("picked from nothing")
 	}
 	p.set(api.Topology{Version: 1, Nodes: []api.Node{
 		{ID: "p1", Role: api.Primary, State: api.Live}, {ID: "p2", Role: api.Primary, State: api.Live},
 		{ID: "r1", Role: api.Replica, State: api.Live},
 	}})
-	if id, _ := p.pick("p1", now); id != "p2" {
+	if id, _ := p.pick("", "p1", now); id != "p2" {
 		t.Fatalf("picked %q before the first heartbeats, p1 had failed", id)
 	}
 	beat := func(id string, load float64) {
@@ -126,10 +61,46 @@ func TestPickTakesTheLeastLoaded(t *testing.T) {
 	}
 	beat("p1", 0.9)
 	beat("p2", 0.1)
-	if id, _ := p.pick("", now); id != "p2" {
+	if id, _ := p.pick("", "", now); id != "p2" {
 		t.Fatalf("picked %q", id)
 	}
-	if id, _ := p.pick("", now.Add(time.Hour)); id != "p1" {
+	if id, _ := p.pick("", "", now.Add(time.Hour)); id != "p1" {
 		t.Fatalf("picked %q by the topology alone", id)
+	}
+	for prefer, want := range map[string]string{"p1": "p1", "p2": "p2", "r1": "p2", "gone": "p2"} {
+		if id, _ := p.pick(prefer, "", now); id != want {
+			t.Errorf("picked %q where %s was wanted", id, prefer)
+		}
+	}
+}
+
+// TestANamedPrimaryIsFollowedToItsStandIn: and to whoever else there is if nobody stands in for it.
+func TestANamedPrimaryIsFollowedToItsStandIn(t *testing.T) {
+	var seen []uint64
+	p := newPrimaries(func(t Topology) { seen = append(seen, t.Version) })
+	nodes := func(p1 api.State, r1 api.Role, standsIn string) []api.Node {
+		return []api.Node{{ID: "p1", Role: api.Primary, State: p1}, {ID: "p2", Role: api.Primary, State: api.Live},
+			{ID: "r1", Role: r1, State: api.Live, StandsInFor: standsIn}}
+	}
+	through := func(primary, want string) {
+		t.Helper()
+		if got := p.through(primary); got != want {
+			t.Errorf("through %q for %q, want %q", got, primary, want)
+		}
+	}
+	through("p1", "p1") // nothing is known: the gateway knows better
+	p.set(api.Topology{Version: 2, Nodes: nodes(api.Live, api.Replica, "")})
+	through("p1", "p1")
+	through("p9", "p9")
+	through("", "")
+	p.set(api.Topology{Version: 3, Nodes: nodes(api.Dead, api.Replica, "")})
+	through("p1", "")
+	p.set(api.Topology{Version: 4, Nodes: nodes(api.Dead, api.Primary, "p1")})
+	p.set(api.Topology{Version: 3, Nodes: nodes(api.Dead, api.Replica, "")})
+	through("p1", "r1")
+	p.set(api.Topology{Version: 5, Nodes: nodes(api.Draining, api.Replica, "")})
+	through("p1", "")
+	if !slices.Equal(seen, []uint64{2, 3, 4, 5}) {
+		t.Errorf("told of versions %d", seen)
 	}
 }

@@ -25,6 +25,9 @@ type Prepared struct {
 	arrow       []byte
 }
 
+// Payload returns the rows as an Arrow IPC stream, which the caller must not change.
+func (p *Prepared) Payload() (Payload, error) { return ArrowStream(p.arrow), nil }
+
 // Table is where the rows go.
 func (p *Prepared) Table() string { return p.table }
 
@@ -34,17 +37,23 @@ func (p *Prepared) Rows() int { return p.rows }
 // Arrow is the encoded form, an Arrow IPC stream, which the caller must not change.
 func (p *Prepared) Arrow() []byte { return p.arrow }
 
-// Prepare encodes rows for WriteDirect. It adds the columns that the table has not, and is an *InvalidError where a
-// gateway would refuse the rows. Rows without a timestamp get the time of this call.
+// Prepare encodes rows once, to be written to this table any number of times. It adds the columns that the table has
+// not. Rows without a timestamp get the time of this call.
+//
+// Its errors: *InvalidError where a gateway would refuse the rows, ErrTooLarge, ErrUnavailable if the schema cannot be
+// asked for until ctx ends, ErrClosed.
 func (t *Table) Prepare(ctx context.Context, rows Rows) (*Prepared, error) {
-	if err := t.check(rows, writeOptions{}); err != nil {
+	if err := t.check(&writeOptions{route: Direct}); err != nil {
 		return nil, err
 	}
-	batch, err := t.parse(rows)
+	if err := t.c.isOpen(); err != nil {
+		return nil, err
+	}
+	batch, release, err := t.columns(rows)
 	if err != nil {
 		return nil, err
 	}
-	defer batch.Release()
+	defer release()
 	if batch.Rows() == 0 {
 		return nil, &InvalidError{Table: t.name, Message: "no rows"}
 	}
@@ -67,21 +76,37 @@ func (t *Table) Prepare(ctx context.Context, rows Rows) (*Prepared, error) {
 	}, nil
 }
 
-func (t *Table) parse(rows Rows) (*columnar.Batch, error) {
-	if rows.encoding != "" {
+// columns returns the rows in columns, borrowed or parsed.
+func (t *Table) columns(rows Rows) (b *columnar.Batch, release func(), err error) {
+	if of, ok := rows.(batched); ok {
+		b, err = of.batch()
+		return b, func() {}, err
+	}
+	p, err := rows.Payload()
+	if err != nil {
+		return nil, nil, err
+	}
+	if b, err = t.parse(p); err != nil {
+		return nil, nil, err
+	}
+	return b, b.Release, nil
+}
+
+func (t *Table) parse(rows Payload) (*columnar.Batch, error) {
+	if rows.Encoding != "" {
 		return nil, &InvalidError{Table: t.name, Message: "rows to prepare must not be compressed"}
 	}
 	now := time.Now().UnixNano()
 	var batch *columnar.Batch
 	var refusal *api.Error
-	switch rows.contentType {
-	case api.TypeNDJSON:
-		batch, refusal = columnar.ParseNDJSON(rows.data, t.name, now)
-	case api.TypeArrow:
-		batch, refusal = columnar.ParseArrow(rows.data, t.name, now)
+	switch rows.Type {
+	case TypeNDJSON:
+		batch, refusal = columnar.ParseNDJSON(rows.Data, t.name, now)
+	case TypeArrow:
+		batch, refusal = columnar.ParseArrow(rows.Data, t.name, now)
 	default:
 		var result lineproto.Result
-		result, refusal = lineproto.Parse(rows.data, lineproto.Options{Now: now, Table: t.name})
+		result, refusal = lineproto.Parse(rows.Data, lineproto.Options{Now: now, Table: t.name})
 		if refusal == nil {
 			if len(result) == 0 {
 				return nil, &InvalidError{Table: t.name, Message: "no rows"}
@@ -123,39 +148,7 @@ func (t *Table) grow(ctx context.Context, batch *columnar.Batch) (schema api.Sch
 // frames keeps buffers for encoded groups.
 var frames = sync.Pool{New: func() any { return new([]byte) }}
 
-// WriteDirect commits prepared rows, straight to a primary: the least-loaded one, or the one that Via names. Key and
-// the other options are as for Write.
-func (c *Client) WriteDirect(ctx context.Context, p *Prepared, opts ...WriteOption) (Answer, error) {
-	o := writeOptions{}
-	for _, opt := range opts {
-		opt(&o)
-	}
-	t := Table{c, p.table}
-	if err := t.check(Rows{}, o); err != nil {
-		return Answer{}, err
-	}
-	if o.via == "" {
-		if err := c.watch(ctx); err != nil {
-			return Answer{}, err
-		}
-	}
-	header := p.header(o)
-	if o.key == "" && !o.anonymous {
-		producer, err := c.registered(ctx, &c.single)
-		if err != nil {
-			return Answer{}, err
-		}
-		id, err := producer.begin(ctx, p.table)
-		if err != nil {
-			return Answer{}, err
-		}
-		defer producer.end(p.table, id.Sequence)
-		header.Writes[0].ID = id
-	}
-	return c.sendGroup(ctx, p, &header, o)
-}
-
-func (p *Prepared) header(o writeOptions) api.GroupHeader {
+func (p *Prepared) header(o *writeOptions) api.GroupHeader {
 	w := api.WriteMeta{Rows: uint32(p.rows), Key: o.key}
 	if o.expected != nil {
 		w.Locked, w.Expected = true, *o.expected
@@ -167,71 +160,58 @@ func (p *Prepared) header(o writeOptions) api.GroupHeader {
 	return h
 }
 
-// sendGroup frames the group once and sends the same bytes until an answer is definite.
-func (c *Client) sendGroup(
-	ctx context.Context, p *Prepared, h *api.GroupHeader, o writeOptions,
-) (answer Answer, err error) {
+// directly frames the group once and sends the same bytes, to one primary after the other.
+func (c *Client) directly(ctx context.Context, w *write) (send, func(), error) {
+	_, primary := w.opts.route.split()
+	h := w.group.header(&w.opts)
+	if w.numbered() {
+		h.Writes[0].ID = w.identity.ProducerSeq
+	}
 	buf := frames.Get().(*[]byte)
-	defer frames.Put(buf)
-	*buf = segment.AppendGroup((*buf)[:0], h, p.arrow)
-	stop := final
-	if o.anonymous {
-		stop = unclear
-	}
-	if o.key != "" {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, keyedRetry)
-		defer cancel()
-	}
+	*buf = segment.AppendGroup((*buf)[:0], &h, w.group.arrow)
+	header := nats.Header{api.HeaderSender: []string{c.sender}}
+	c.traced(ctx, header)
 	last := ""
-	err = c.retrying(ctx, func(ctx context.Context) (err error) {
-		id, ok := o.via, true
-		if id == "" {
-			if id, ok = c.primaries.pick(last, time.Now()); !ok {
-				return fmt.Errorf("no primary is live: %w", bus.ErrNoResponders)
-			}
+	return func(ctx context.Context) (Result, error) {
+		id, ok := c.primaries.pick(primary, last, time.Now())
+		if !ok {
+			return Result{}, fmt.Errorf("no primary is live: %w", bus.ErrNoResponders)
 		}
 		last = id
-		answer, err = c.attemptGroup(ctx, id, p.table, *buf)
-		return err
-	}, stop)
-	if err != nil {
-		if api.IsName(err, api.Expired) {
-			c.forget(h.Writes[0].ID.Producer)
-		}
-		return Answer{}, public(err)
-	}
-	answer.Rows = p.rows
-	return answer, nil
+		r, err := c.attemptGroup(ctx, id, w.table, header, *buf)
+		r.Rows = w.group.rows
+		return r, err
+	}, func() { frames.Put(buf) }, nil
 }
 
-func (c *Client) attemptGroup(ctx context.Context, id, table string, frame []byte) (Answer, error) {
+func (c *Client) attemptGroup(
+	ctx context.Context, id, table string, header nats.Header, frame []byte,
+) (Result, error) {
 	gate := c.primaries.gate(id)
 	if err := gate.enter(ctx, int64(len(frame))); err != nil {
-		return Answer{}, api.Errorf(api.Overloaded, "primary %s: %v", id, err)
+		return Result{}, api.Errorf(api.Overloaded, "primary %s: %v", id, err)
 	}
 	defer gate.leave(int64(len(frame)))
-	header := nats.Header{api.HeaderSender: []string{c.sender}}
 	msg, err := bus.Request(ctx, c.nc, c.subjects.PrimaryWrite(id), header, frame)
 	if err != nil {
-		return Answer{}, err
+		return Result{}, err
 	}
 	a, err := api.ParseGroupAnswer(msg.Data)
 	switch {
 	case err != nil:
-		return Answer{}, fmt.Errorf("%w: %w", bus.ErrUnknown, err)
+		return Result{}, fmt.Errorf("%w: %w", bus.ErrUnknown, err)
 	case a.Err != nil:
-		return Answer{}, a.Err
+		return Result{}, a.Err
 	case len(a.Writes) != 1:
-		return Answer{}, fmt.Errorf("%w: %d answers to one write", bus.ErrUnknown, len(a.Writes))
+		return Result{}, fmt.Errorf("%w: %d answers to one write", bus.ErrUnknown, len(a.Writes))
 	}
 	if e := a.Writes[0].Error(table); e != nil {
-		return Answer{}, e
+		return Result{}, e
 	}
 	if a.Pending { // an earlier copy is not in the object store yet
-		return Answer{}, api.Errorf(api.Unavailable, "the write is not confirmed yet")
+		return Result{}, api.Errorf(api.Unavailable, "the write is not confirmed yet")
 	}
-	return Answer{Table: table, TxID: a.Writes[0].TxID}, nil
+	return Result{Table: table, TxID: a.Writes[0].TxID}, nil
 }
 
 var errNoNode = errors.New("no node can be read from")

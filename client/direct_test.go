@@ -49,8 +49,8 @@ func TestI3_DirectWritesAreOneFrameUnderOneIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := client.WriteDirect(t.Context(), prepared, ExpectTxID(3))
-	if err != nil || answer != (Answer{"cpu", 4, 2}) {
+	answer, err := client.Table("cpu").Write(t.Context(), prepared, Via(Direct), ExpectTxID(3))
+	if err != nil || answer != (Result{"cpu", 4, 2}) {
 		t.Fatalf("%+v, %v", answer, err)
 	}
 	mu.Lock()
@@ -169,7 +169,7 @@ func TestTablesAndDigest(t *testing.T) {
 func BenchmarkFrame(b *testing.B) {
 	p := &Prepared{table: "cpu", rows: 10_000, arrow: make([]byte, 450_000)}
 	p.fingerprint[3] = 21
-	h := p.header(writeOptions{})
+	h := p.header(&writeOptions{})
 	h.Writes[0].ID = api.ProducerSeq{Producer: "c-1", Epoch: 1, Sequence: 2, Settled: 1}
 	var buf []byte
 	start := time.Now()

@@ -14,6 +14,10 @@ var (
 	// ErrUnknownOutcome: no definite answer came in time. The write is stored once or not at all; reading the table
 	// tells. Sending the rows again is a new write and may store them twice.
 	ErrUnknownOutcome = errors.New("outcome unknown")
+	// ErrConflict: the expected TxID is not the table's head. It is what every *ConflictError is, which has the head.
+	ErrConflict = errors.New("conflict")
+	// ErrInvalid: the rows, or what was asked for, cannot be taken. It is what every *InvalidError is, which says why.
+	ErrInvalid = errors.New("invalid")
 	// ErrOverloaded: a bound was reached until the context ended. Nothing was stored.
 	ErrOverloaded = errors.New("overloaded")
 	// ErrUnavailable: nobody took the request until the context ended. Nothing was stored, unless the error is
@@ -28,6 +32,9 @@ var (
 	ErrVoided = errors.New("voided")
 	// ErrTooLarge: the rows are over a limit; nothing was stored. Send fewer rows a write.
 	ErrTooLarge = errors.New("too large")
+	// ErrKept: the write is in the client's directory and will be delivered, by this process or the next. Do not write
+	// it again.
+	ErrKept = errors.New("kept in the directory")
 	// ErrNotFound: no such table or node.
 	ErrNotFound = errors.New("not found")
 	// ErrUnauthorized: the cluster does not let this client do that.
@@ -48,6 +55,9 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("table %s: expected TxID %d, the head is %d", e.Table, e.Expected, e.Current)
 }
 
+// Is makes errors.Is find ErrConflict.
+func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
+
 // InvalidError refuses rows that the cluster cannot take; nothing of them is stored.
 type InvalidError struct {
 	Table   string
@@ -56,6 +66,20 @@ type InvalidError struct {
 }
 
 func (e *InvalidError) Error() string { return "invalid: " + e.Message }
+
+// Is makes errors.Is find ErrInvalid.
+func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
+
+// WriteError is the failure of a write that no call waits for; see WithErrorHandler.
+type WriteError struct {
+	Table string
+	Err   error // one of those of Table.Write
+}
+
+func (e *WriteError) Error() string { return fmt.Sprintf("write to table %s: %v", e.Table, e.Err) }
+
+// Unwrap returns the reason.
+func (e *WriteError) Unwrap() error { return e.Err }
 
 // ServerError is a refusal as the cluster sent it. It is in the chain of every error that an answer carried.
 type ServerError struct {

@@ -5,15 +5,14 @@ import (
 	"context"
 	"fmt"
 	"sync"
-
-	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// gate bounds the bytes that wait for an answer at one address. Callers pass in the order in which they came.
+// gate bounds bytes: those that wait for an answer at one address, or those of all open writes. Callers pass in the order in which they came.
 type gate struct {
 	mu      sync.Mutex
 	used    int64
 	limit   int64
+	most    int64     // limit at its largest
 	waiting list.List // of *waiter
 }
 
@@ -22,7 +21,7 @@ type waiter struct {
 	let   chan struct{} // closed once the bytes are counted
 }
 
-func newGate() *gate { return &gate{limit: api.UnansweredBytesMax} }
+func newGate(most int64) *gate { return &gate{limit: most, most: most} }
 
 // fits: something always fits into an empty gate, or a write larger than the share would wait forever.
 func (g *gate) fits(bytes int64) bool { return g.used == 0 || g.used+bytes <= g.limit }
@@ -67,7 +66,7 @@ func (g *gate) leave(bytes int64) {
 func (g *gate) share(free int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.limit = min(api.UnansweredBytesMax, g.used+max(0, free))
+	g.limit = min(g.most, g.used+max(0, free))
 	g.letIn()
 }
 
@@ -87,5 +86,5 @@ func (g *gate) letIn() {
 func (g *gate) fill() float64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return float64(g.used) / api.UnansweredBytesMax
+	return float64(g.used) / float64(g.most)
 }

@@ -12,24 +12,22 @@ import (
 	"github.com/seed-551dd829/braid/internal/topology"
 )
 
-// primaries is what the client knows of those that it may write to: a gate for each address, and, once somebody
-// needs it, the topology and the heartbeats.
+// primaries is what the client knows of those that it may write to: a gate for each address, the topology and the
+// heartbeats.
 type primaries struct {
 	mu    sync.Mutex
 	gates map[string]*gate // by primary; "" is the cluster's address
 	view  *topology.View
 
-	starting chan struct{} // holds one token; a mutex that a context can leave
-	watching bool          // guarded by starting
+	telling  sync.Mutex // held while onChange runs, so that it sees versions in their order; before mu
+	onChange func(Topology)
 }
 
-func newPrimaries() *primaries {
-	p := &primaries{gates: make(map[string]*gate), view: topology.NewView(), starting: make(chan struct{}, 1)}
-	p.starting <- struct{}{}
-	return p
+func newPrimaries(onChange func(Topology)) *primaries {
+	return &primaries{gates: make(map[string]*gate), view: topology.NewView(), onChange: onChange}
 }
 
-// gatesMax bounds the addresses that are remembered, for an application may name any id in Via.
+// gatesMax bounds the addresses that are remembered, for an application may name any id in a route.
 const gatesMax = 4096
 
 func (p *primaries) gate(id string) *gate {
@@ -44,7 +42,7 @@ func (p *primaries) gate(id string) *gate {
 				}
 			}
 		}
-		g = newGate()
+		g = newGate(api.UnansweredBytesMax)
 		p.gates[id] = g
 	}
 	return g
@@ -61,23 +59,34 @@ func (p *primaries) heard(h api.Heartbeat, now time.Time) {
 	}
 }
 
+// set takes a topology, and tells whoever wants to know if it is newer.
 func (p *primaries) set(t api.Topology) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.view.SetTopology(t)
+	newer := p.view.SetTopology(t)
+	p.mu.Unlock()
+	if newer && p.onChange != nil {
+		p.onChange(publicTopology(t))
+	}
 }
 
-// pick returns the least-loaded live primary, not the one that was tried last if there is another. Before the first
-// heartbeats it goes by the topology.
-func (p *primaries) pick(not string, now time.Time) (string, bool) {
+// pick returns the primary for one attempt: the preferred one or whoever stands in for it, else the least-loaded live
+// one, not the one that was tried last if there is another. Before the first heartbeats it goes by the topology.
+func (p *primaries) pick(prefer, last string, now time.Time) (string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if prefer != "" {
+		if id := p.preferred(prefer, now); id != "" {
+			return id, true
+		}
+	}
 	best, load := "", 0.0
 	better := func(id string, l float64) {
 		if g := p.gates[id]; g != nil {
 			l += g.fill()
 		}
-		if id == not {
+		if id == last {
 			l += 1000
 		}
 		if best == "" || l < load {
@@ -99,32 +108,53 @@ func (p *primaries) pick(not string, now time.Time) (string, bool) {
 	return best, best != ""
 }
 
-// watch begins to follow topology and heartbeats, once.
+// through returns the primary that a gateway is asked to send to where the application wants this one: itself, or
+// whoever stands in for it, or "", which is any. One that the topology does not know is for the gateway to refuse.
+func (p *primaries) through(primary string) string {
+	if primary == "" {
+		return ""
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.view.Node(primary); !known {
+		return primary
+	}
+	return p.preferred(primary, time.Now())
+}
+
+// preferred returns the primary or its stand-in, whichever can be written to; "" if neither can. It is called with mu
+// held.
+func (p *primaries) preferred(primary string, now time.Time) string {
+	for _, id := range []string{primary, p.view.StandIn(primary)} {
+		if _, ok := p.view.Candidate(id, now); ok {
+			return id
+		}
+		n, known := p.view.Node(id)
+		if known && n.Role == api.Primary && n.State == api.Live && !p.view.Settled(now) {
+			return id // not heard yet
+		}
+	}
+	return ""
+}
+
+// watch begins to follow topology and heartbeats.
 func (c *Client) watch(ctx context.Context) error {
-	p := c.primaries
-	select {
-	case <-p.starting:
-	case <-ctx.Done():
-		return fmt.Errorf("%w: read the topology: %w", ErrUnavailable, context.Cause(ctx))
-	}
-	defer func() { p.starting <- struct{}{} }()
-	if p.watching {
-		return nil
-	}
-	t, err := c.topology(ctx)
-	if err != nil {
-		return err
-	}
-	p.set(t)
 	if err := c.follow(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if !c.spawn(func() { c.followStale() }) {
-		return ErrClosed
+	one, cancel := context.WithTimeout(ctx, firstTopology)
+	defer cancel()
+	if t, err := c.sequencer.Topology(one); err == nil {
+		c.primaries.set(t)
+	} else {
+		c.opts.logger.Info("no topology yet, it is asked for again", "error", err)
 	}
-	p.watching = true
+	c.spawn(c.followStale)
 	return nil
 }
+
+// firstTopology bounds how long Connect waits for the topology.
+const firstTopology = 2 * time.Second
 
 // follow hears heartbeats and topologies until the connection closes.
 func (c *Client) follow() error {
@@ -152,7 +182,8 @@ func (c *Client) follow() error {
 	return nil
 }
 
-// followStale asks for the topology when heartbeats contradict the known one: an announcement may be lost.
+// followStale asks for the topology as long as there is none, and when heartbeats contradict the known one: an
+// announcement may be lost.
 func (c *Client) followStale() {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
@@ -162,7 +193,8 @@ func (c *Client) followStale() {
 			return
 		case now := <-every.C:
 			c.primaries.mu.Lock()
-			stale := c.primaries.view.Stale(now)
+			_, known := c.primaries.view.Topology()
+			stale := !known || c.primaries.view.Stale(now)
 			c.primaries.mu.Unlock()
 			if !stale {
 				continue
@@ -172,20 +204,11 @@ func (c *Client) followStale() {
 		t, err := c.sequencer.Topology(ctx)
 		cancel()
 		if err != nil {
-			c.opts.logger.Warn("topology not read, it is asked for again", "error", err)
+			if c.isOpen() == nil {
+				c.opts.logger.Warn("topology not read, it is asked for again", "error", err)
+			}
 			continue
 		}
 		c.primaries.set(t)
 	}
-}
-
-func (c *Client) topology(ctx context.Context) (t api.Topology, err error) {
-	err = c.retry(ctx, func(ctx context.Context) (err error) {
-		t, err = c.sequencer.Topology(ctx)
-		return err
-	})
-	if err != nil {
-		return t, fmt.Errorf("read the topology: %w", public(err))
-	}
-	return t, nil
 }

@@ -9,143 +9,212 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/producer"
 )
 
-// windowMax is below api.AnswersMax, because the cluster may count a repeat that it has not settled yet.
-const windowMax = api.AnswersMax - 24
+// numbers gives writes their identities. It registers a producer when the first write needs it, and another when the
+// cluster has forgotten that one.
+type numbers struct {
+	c      *Client
+	stable string // the producer's id; "" takes a fresh one for each registration
+	// registering holds one token: a mutex that a context can leave.
+	registering chan struct{}
 
-// producer is one registration: an id, its epoch, and the numbers given under it.
-type producer struct {
-	id    string
-	epoch uint64
-
-	mu      sync.Mutex
-	numbers numbers
-	moved   chan struct{} // closed when a window moves; nil while nobody waits
-	// lost says that the cluster does not know the registration any more: new writes need another one.
-	lost bool
+	mu         sync.Mutex     // guards what follows
+	core       *producer.Core // nil before the first registration
+	registered bool           // the cluster knows core's registration, as far as anybody has heard
+	fenced     bool           // another process has taken over, for good
+	moved      chan struct{}  // closed when a window moves; nil while nobody waits
 }
 
-// begin gives a write its identity, and waits while the table's window is full.
-func (p *producer) begin(ctx context.Context, table string) (api.ProducerSeq, error) {
+func newNumbers(c *Client, id string) *numbers {
+	n := &numbers{c: c, stable: id, registering: make(chan struct{}, 1)}
+	n.registering <- struct{}{}
+	return n
+}
+
+func (n *numbers) id() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.core == nil {
+		return n.stable
+	}
+	return n.core.ID()
+}
+
+// identity is what makes a write's attempts the same one. end gives its place back.
+type identity struct {
+	api.ProducerSeq
+	table string
+	core  *producer.Core
+}
+
+// begin numbers a write, and waits while too many of its table are open.
+func (n *numbers) begin(ctx context.Context, table string) (identity, error) {
 	for {
-		p.mu.Lock()
-		sequence, settled, ok := p.numbers.take(table, windowMax)
-		if ok {
-			p.mu.Unlock()
-			return api.ProducerSeq{Producer: p.id, Epoch: p.epoch, Sequence: sequence, Settled: settled}, nil
+		if err := n.register(ctx); err != nil {
+			return identity{}, err
 		}
-		if p.moved == nil {
-			p.moved = make(chan struct{})
+		n.mu.Lock()
+		if n.registered && n.core.Room(table) {
+			id, _ := n.core.Identity(table, n.core.Take(table))
+			n.mu.Unlock()
+			return identity{id, table, n.core}, nil
 		}
-		moved := p.moved
-		p.mu.Unlock()
+		if n.moved == nil {
+			n.moved = make(chan struct{})
+		}
+		moved := n.moved
+		n.mu.Unlock()
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return api.ProducerSeq{}, fmt.Errorf("%w: %d writes to table %s are open: %w",
-				ErrOverloaded, windowMax, table, context.Cause(ctx))
+			return identity{}, fmt.Errorf("%w: %d writes to table %s are open: %w",
+				ErrOverloaded, producer.WindowMax, table, context.Cause(ctx))
 		}
 	}
 }
 
-// end gives the write's place in the window free.
-func (p *producer) end(table string, sequence uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.numbers.done(table, sequence) && p.moved != nil {
-		close(p.moved)
-		p.moved = nil
+// end says that nobody waits for the write's answer any more: whoever does has it.
+func (n *numbers) end(x identity) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if x.core.Done(x.table, x.Sequence) {
+		n.wake()
 	}
 }
 
-func (p *producer) lose() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.lost = true
+// wake is called with mu held.
+func (n *numbers) wake() {
+	if n.moved != nil {
+		close(n.moved)
+		n.moved = nil
+	}
 }
 
-func (p *producer) isLost() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.lost
+// refused takes note of what a refusal says of the registration, and returns what it means for the write: a process
+// that registers again fences what it has sent itself.
+func (n *numbers) refused(x identity, err error) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	current := n.core == x.core && n.core.Epoch() == x.Epoch
+	switch {
+	case api.IsName(err, api.Expired) && current:
+		n.lose()
+	case api.IsName(err, api.Fenced) && current && n.stable != "":
+		n.fenced, n.registered = true, false
+		n.wake()
+	case api.IsName(err, api.Fenced) && !current && !n.fenced:
+		return api.Errorf(api.Expired, "the producer has registered again, the records of before are gone")
+	}
+	return err
 }
 
-// identity hands out registrations: one for writes to one table and one for requests of many tables, whose sequences
-// hold in every table that they name and so must not be mixed with the others.
-type identity struct {
-	lock    chan struct{} // holds one token; a mutex that a context can leave
-	current *producer
+// lose makes later writes register again. It is called with mu held.
+func (n *numbers) lose() {
+	n.registered = false
+	n.wake()
 }
 
-func newIdentity() identity {
-	i := identity{lock: make(chan struct{}, 1)}
-	i.lock <- struct{}{}
-	return i
-}
-
-// registered returns the client's producer, registering one if there is none or the cluster has forgotten it.
-func (c *Client) registered(ctx context.Context, i *identity) (*producer, error) {
+// register makes sure that the cluster knows the producer.
+func (n *numbers) register(ctx context.Context) error {
+	if ok, err := n.ready(); ok || err != nil {
+		return err
+	}
 	select {
-	case <-i.lock:
+	case <-n.registering:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: register a producer: %w", ErrUnavailable, context.Cause(ctx))
+		return fmt.Errorf("%w: register a producer: %w", ErrUnavailable, context.Cause(ctx))
 	}
-	defer func() { i.lock <- struct{}{} }()
-	if i.current != nil && !i.current.isLost() {
-		return i.current, nil
+	defer func() { n.registering <- struct{}{} }()
+	if ok, err := n.ready(); ok || err != nil {
+		return err
 	}
-	p, err := c.register(ctx)
+	core := n.core
+	if core == nil || n.stable == "" {
+		id := n.stable
+		if id == "" {
+			id = "c-" + rand.Text()
+		}
+		core = producer.New(id)
+	}
+	answer, err := n.c.registerProducer(ctx, api.RegisterProducerRequest{ID: core.ID(), Attempt: rand.Text()})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	i.current = p
-	return p, nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	core.Registered(answer, false)
+	n.core, n.registered = core, true
+	epoch := core.Epoch()
+	if !n.c.spawn(func() { n.renew(core, epoch, answer.RenewSeconds) }) {
+		return ErrClosed
+	}
+	return nil
 }
 
-func (c *Client) register(ctx context.Context) (*producer, error) {
-	request := api.RegisterProducerRequest{ID: "c-" + rand.Text(), Attempt: rand.Text()}
-	var answer api.RegisterProducerAnswer
-	err := c.retry(ctx, func(ctx context.Context) error {
+func (n *numbers) ready() (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.fenced {
+		return false, fmt.Errorf("%w: another process has registered producer %s", ErrFenced, n.stable)
+	}
+	return n.registered, nil
+}
+
+func (c *Client) registerProducer(
+	ctx context.Context, r api.RegisterProducerRequest,
+) (answer api.RegisterProducerAnswer, err error) {
+	err = c.retry(ctx, func(ctx context.Context) error {
 		var err error
-		answer, err = c.sequencer.RegisterProducer(ctx, request)
+		answer, err = c.sequencer.RegisterProducer(ctx, r)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("register a producer: %w", public(err))
+		return answer, fmt.Errorf("register producer %s: %w", r.ID, public(err))
 	}
-	p := &producer{id: request.ID, epoch: answer.Epoch}
-	every := time.Duration(answer.RenewSeconds) * time.Second
+	return answer, nil
+}
+
+// renew keeps a registration alive until the client closes or the cluster does not know it any more.
+func (n *numbers) renew(core *producer.Core, epoch uint64, seconds int) {
+	every := time.Duration(seconds) * time.Second
 	if every <= 0 {
 		every = time.Hour
 	}
-	if !c.spawn(func() { c.renew(p, every) }) {
-		return nil, ErrClosed
+	err := n.c.renewProducer(api.RenewProducerRequest{ID: core.ID(), Epoch: epoch}, every)
+	if err == nil {
+		return // closed
 	}
-	return p, nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.core != core || core.Epoch() != epoch {
+		return
+	}
+	n.lose()
+	n.fenced = n.stable != "" && api.IsName(err, api.Fenced)
 }
 
-// renew keeps the registration alive until the client closes or the cluster has forgotten it. A renewal that fails
-// is tried again soon: registrations outlive many renewals.
-func (c *Client) renew(p *producer, every time.Duration) {
+// renewProducer renews until the client closes, which is nil, or the cluster refuses as Expired or Fenced. A renewal
+// that fails is tried again soon: registrations outlive many renewals.
+func (c *Client) renewProducer(r api.RenewProducerRequest, every time.Duration) error {
 	for wait := every; ; {
 		select {
 		case <-c.closed:
-			return
+			return nil
 		case <-time.After(wait):
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), c.opts.attemptTimeout)
-		err := c.sequencer.RenewProducer(ctx, api.RenewProducerRequest{ID: p.id, Epoch: p.epoch})
+		err := c.sequencer.RenewProducer(ctx, r)
 		cancel()
 		wait = every
 		switch {
 		case err == nil:
 		case api.IsName(err, api.Expired), api.IsName(err, api.Fenced):
-			p.lose()
-			return
+			return err
 		default:
 			wait = min(every, 10*time.Second)
-			c.opts.logger.Warn("producer not renewed", "producer", p.id, "error", err)
+			c.opts.logger.Warn("producer not renewed", "producer", r.ID, "error", err)
 		}
 	}
 }

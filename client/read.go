@@ -59,41 +59,9 @@ func (c *Client) Heads(ctx context.Context) (map[string]uint64, error) {
 	return heads, nil
 }
 
-// Topology is the membership of a cluster at one version.
-type Topology struct {
-	Cluster string // random id of the cluster
-	Version uint64
-	Shards  int
-	Nodes   []Node // by id
-}
-
-// Node is one member.
-type Node struct {
-	ID          string
-	Role        string // primary or replica
-	State       string // live, draining, stopped, recovering or dead
-	Epoch       uint64
-	HTTP        string // host:port where it serves reads
-	StandsInFor string
-}
-
-// Topology reads the membership.
-func (c *Client) Topology(ctx context.Context) (Topology, error) {
-	t, err := c.topology(ctx)
-	if err != nil {
-		return Topology{}, err
-	}
-	out := Topology{Cluster: t.Cluster, Version: t.Version, Shards: t.Shards}
-	for _, n := range t.Nodes {
-		out.Nodes = append(out.Nodes,
-			Node{n.ID, string(n.Role), string(n.State), n.Epoch, n.HTTP, n.StandsInFor})
-	}
-	return out, nil
-}
-
 // Nodes lists the members by id.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
-	t, err := c.Topology(ctx)
+	t, err := c.ReadTopology(ctx)
 	return t.Nodes, err
 }
 

@@ -1,61 +1,57 @@
 package client
 
 import (
-	"bytes"
-	"fmt"
-
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
-
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/columnar"
 )
 
-// Rows are the rows of one write, as bytes in one of the forms that a cluster reads. The bytes are used until the
-// write returns, and never changed.
-type Rows struct {
-	contentType string
-	encoding    string
-	data        []byte
-	err         error
+// Rows are the rows of one write. They are, as you like:
+//
+//	client.NewRows()             a builder: Symbol("host", "a").Int64("usage", 1).At(t)
+//	client.Structs(rows)         a slice of tagged structs
+//	client.LineProtocol(text)    InfluxDB line protocol
+//	client.NDJSON(text)          JSON objects, one a line
+//	client.ArrowStream(bytes)    an Arrow IPC stream
+//	arrowrows.Records(batches)   Arrow record batches, in package client/arrowrows
+//	table.Prepare(ctx, rows)     any of them, encoded once to be written many times
+type Rows interface {
+	// Payload returns the rows as they travel. Its errors are *InvalidError or ErrTooLarge.
+	Payload() (Payload, error)
 }
+
+// Payload is rows as bytes in one of the forms that a cluster reads. It is Rows itself, so that bytes which are there
+// already, compressed perhaps, can be written as they are. The bytes are used until the write returns (WriteAsync
+// makes a copy), and never changed.
+type Payload struct {
+	Type     MediaType
+	Encoding string // "", "gzip" or "zstd": how Data is compressed
+	Data     []byte
+}
+
+// MediaType says what form rows have.
+type MediaType string
+
+// The forms that a cluster reads.
+const (
+	TypeLineProtocol MediaType = api.TypeLineProtocol
+	TypeNDJSON       MediaType = api.TypeNDJSON
+	TypeArrow        MediaType = api.TypeArrow
+)
+
+// Payload returns p itself.
+func (p Payload) Payload() (Payload, error) { return p, nil }
 
 // LineProtocol are rows in InfluxDB line protocol, with timestamps in nanoseconds.
-func LineProtocol(data []byte) Rows { return Rows{contentType: api.TypeLineProtocol, data: data} }
+func LineProtocol(data []byte) Payload { return Payload{Type: TypeLineProtocol, Data: data} }
 
 // NDJSON are rows as JSON objects, one a line.
-func NDJSON(data []byte) Rows { return Rows{contentType: api.TypeNDJSON, data: data} }
+func NDJSON(data []byte) Payload { return Payload{Type: TypeNDJSON, Data: data} }
 
 // ArrowStream is an Arrow IPC stream. Dictionary-encoded strings become tags; `timestamp` may have any unit.
-func ArrowStream(data []byte) Rows { return Rows{contentType: api.TypeArrow, data: data} }
+func ArrowStream(data []byte) Payload { return Payload{Type: TypeArrow, Data: data} }
 
-// Records are Arrow record batches of one schema. They are encoded at once, and may be released after this call. An
-// error of the encoder is returned by the write.
-func Records(batches ...arrow.RecordBatch) Rows {
-	r := Rows{contentType: api.TypeArrow}
-	if len(batches) == 0 {
-		r.err = &InvalidError{Message: "no record batch"}
-		return r
-	}
-	var buf bytes.Buffer
-	w := ipc.NewWriter(&buf, ipc.WithSchema(batches[0].Schema()), ipc.WithLZ4())
-	for i, b := range batches {
-		if err := w.Write(b); err != nil {
-			r.err = fmt.Errorf("encode record batch %d: %w", i, err)
-			return r
-		}
-	}
-	if err := w.Close(); err != nil {
-		r.err = fmt.Errorf("encode record batches: %w", err)
-	}
-	r.data = buf.Bytes()
-	return r
+// batched are rows that are in columns already, so that they can be encoded here without being parsed. The batch is
+// only borrowed, until the rows are changed or the write returns.
+type batched interface {
+	batch() (*columnar.Batch, error)
 }
-
-// Encoded says that the bytes are compressed already: "gzip" or "zstd".
-func (r Rows) Encoded(encoding string) Rows {
-	r.encoding = encoding
-	return r
-}
-
-// Bytes returns the rows as they are sent, which the caller must not change.
-func (r Rows) Bytes() []byte { return r.data }

@@ -46,7 +46,7 @@ func TestI3_RetriesCarryTheSameBytesAndIdentity(t *testing.T) {
 	var retries atomic.Int32
 	client := c.connect(WithAttemptTimeout(50*time.Millisecond), WithRetryHook(func(error) { retries.Add(1) }))
 	answer, err := client.Table("cpu").Write(t.Context(), row, ExpectTxID(6))
-	if err != nil || answer != (Answer{"cpu", 7, 1}) {
+	if err != nil || answer != (Result{"cpu", 7, 1}) {
 		t.Fatalf("%+v, %v", answer, err)
 	}
 	mu.Lock()
@@ -217,23 +217,20 @@ func TestExpiredProducerRegistersAgainForNewWrites(t *testing.T) {
 func TestRenewalGoesOnUntilTheProducerIsForgotten(t *testing.T) {
 	c := startCluster(t)
 	client := c.connect()
-	p := &producer{id: "c-1", epoch: 1}
-	done := make(chan struct{})
-	go func() { client.renew(p, time.Millisecond); close(done) }()
+	ended := make(chan error)
+	go func() {
+		ended <- client.renewProducer(api.RenewProducerRequest{ID: "c-1", Epoch: 1}, time.Millisecond)
+	}()
 	natstest.Eventually(t, "three renewals", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.renewals >= 3
 	})
-	if p.isLost() {
-		t.Fatal("lost though renewed")
-	}
 	c.mu.Lock()
 	c.renewal = api.Errorf(api.Expired, "who?")
 	c.mu.Unlock()
-	<-done
-	if !p.isLost() {
-		t.Fatal("not lost though expired")
+	if err := <-ended; !api.IsName(err, api.Expired) {
+		t.Fatalf("ended with %v", err)
 	}
 }
 
@@ -253,7 +250,7 @@ func TestAnonymousAndKeyedWrites(t *testing.T) {
 	})
 	client := c.connect(WithAttemptTimeout(20 * time.Millisecond))
 	table := client.Table("cpu")
-	if _, err := table.Write(t.Context(), row, Via("p1"), Key("k1"), Durable(WAL)); err != nil {
+	if _, err := table.Write(t.Context(), row, Via(Primary("p1")), Key("k1"), Durable(WAL)); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
@@ -263,7 +260,7 @@ func TestAnonymousAndKeyedWrites(t *testing.T) {
 	}
 	attempts, answering = 0, false
 	mu.Unlock()
-	if _, err := table.Write(t.Context(), row, Via("p1"), Anonymous()); !errors.Is(err, ErrUnknownOutcome) {
+	if _, err := table.Write(t.Context(), row, Via(Primary("p1")), Anonymous()); !errors.Is(err, ErrUnknownOutcome) {
 		t.Fatalf("error is %v", err)
 	}
 	mu.Lock()
@@ -294,7 +291,7 @@ func TestWriteAllTellsEachTable(t *testing.T) {
 		t.Fatalf("%v, %v", results, err)
 	}
 	e := new(InvalidError)
-	if results[0].Answer != (Answer{"cpu", 3, 2}) || !errors.As(results[1].Err, &e) || e.Line != 2 {
+	if results[0].Result != (Result{"cpu", 3, 2}) || !errors.As(results[1].Err, &e) || e.Line != 2 {
 		t.Fatalf("results %+v", results)
 	}
 }

@@ -10,45 +10,58 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/producer"
 )
 
 // TableResult is what became of one table's rows: an answer, or the error that refused them.
 type TableResult struct {
-	Answer
+	Result
 	Err error
 }
 
-// WriteAll commits line protocol of many tables: one transaction a table, each for itself. The results are in the
-// order in which the tables first appear; the error is for the request as a whole. Of the options, ExpectTxID is for
-// a request of one table only.
+// WriteAll commits line protocol of many tables in one request: one transaction a table, each for itself. The results
+// are in the order in which the tables first appear. It goes through a gateway. Of the options, ExpectTxID is for a
+// request of one table only, and Via, Key and Anonymous are for Write.
+//
+// The error is for the request as a whole, and one of those of Write; each result has its own.
 func (c *Client) WriteAll(ctx context.Context, rows Rows, opts ...WriteOption) ([]TableResult, error) {
-	o := writeOptions{}
+	o := writeOptions{durability: c.opts.durability}
 	for _, opt := range opts {
 		opt(&o)
 	}
-	if rows.err != nil {
-		return nil, rows.err
-	}
-	if o.via != "" || o.key != "" || o.anonymous || rows.contentType != api.TypeLineProtocol {
-		return nil, &InvalidError{Message: "rows of many tables are line protocol, without Via, Key and Anonymous"}
-	}
-	if err := c.isOpen(); err != nil {
-		return nil, err
-	}
-	header := rows.header(o)
-	// One window for all tables: the sequence counts in whichever of them the rows name.
-	end, err := c.identify(ctx, &c.many, "", header)
+	payload, err := rows.Payload()
 	if err != nil {
 		return nil, err
 	}
-	defer end()
+	if o.route != "" || o.key != "" || o.anonymous || payload.Type != TypeLineProtocol {
+		return nil, &InvalidError{Message: "rows of many tables are line protocol, without Via, Key and Anonymous"}
+	}
+	size := int64(len(payload.Data))
+	// One window for all tables: the sequence counts in whichever of them the rows name.
+	ctx, id, leave, err := c.admit(ctx, size, c.manyNumbers, "", false)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	gate := c.primaries.gate("")
+	if err := gate.enter(ctx, size); err != nil {
+		return nil, err
+	}
+	defer gate.leave(size)
+	header := payload.header()
+	o.add(header)
+	id.add(header)
+	c.traced(ctx, header)
+	request := &nats.Msg{Subject: c.subjects.Ingest(), Header: header, Data: payload.Data}
 	var results []TableResult
-	request := &nats.Msg{Subject: c.subjects.Ingest(), Header: header, Data: rows.data}
-	err = c.send(ctx, "", header, len(rows.data), final, func(ctx context.Context) (err error) {
+	err = c.retry(ctx, func(ctx context.Context) (err error) {
 		results, err = c.requestAll(ctx, request)
 		return err
 	})
-	return results, err
+	if err != nil {
+		return nil, c.public(ctx, c.manyNumbers.refused(id, err))
+	}
+	return results, nil
 }
 
 // requestAll is one attempt. A refused table among accepted ones makes the whole answer an error to micro's
@@ -83,11 +96,11 @@ func parseResults(data []byte) ([]TableResult, error) {
 	}
 	results := make([]TableResult, len(a.Results))
 	for i, r := range a.Results {
-		results[i].Answer = Answer{r.Table, r.TxID, r.Rows}
+		results[i].Result = Result{r.Table, r.TxID, r.Rows}
 		if r.Error == nil {
 			continue
 		}
-		if v, _ := judge(r.Error); v != final {
+		if v, _ := judge(r.Error); v != producer.Final {
 			return nil, r.Error
 		}
 		results[i].Err = public(r.Error)

@@ -106,7 +106,7 @@ func (h *harness) run(ctx context.Context) (Report, error) {
 
 func (h *harness) options() []client.Option {
 	opts := []client.Option{client.WithNamespace(h.config.Namespace), client.WithName("braid-loadtest"),
-		client.WithRetryHook(h.countRetry), client.WithLogger(h.deps.Logger), client.WithNATS(h.deps.NATS...)}
+		client.WithRetryHook(h.countRetry), client.WithLogger(h.deps.Logger), client.WithNATSOptions(h.deps.NATS...)}
 	if h.cluster.InProcess != nil {
 		opts = append(opts, client.WithInProcess(h.cluster.InProcess))
 	}

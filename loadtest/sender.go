@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 
 	"github.com/seed-551dd829/braid/client"
@@ -19,35 +18,26 @@ type sender interface {
 	send(ctx context.Context, b *batch, expected *uint64) (txid uint64, err error)
 }
 
-// sdkSender writes through the SDK: to the cluster's address, or through one primary.
+// sdkSender writes through the SDK.
 type sdkSender struct {
 	client    *client.Client
-	primary   string // "": the cluster's address
-	direct    bool   // prepared rows go straight to a primary
+	route     client.Route
 	anonymous bool
 }
 
 func (s *sdkSender) send(ctx context.Context, b *batch, expected *uint64) (uint64, error) {
-	opts := make([]client.WriteOption, 0, 3)
+	opts := append(make([]client.WriteOption, 0, 3), client.Via(s.route))
 	if expected != nil {
 		opts = append(opts, client.ExpectTxID(*expected))
-	}
-	if s.primary != "" {
-		opts = append(opts, client.Via(s.primary))
 	}
 	if s.anonymous {
 		opts = append(opts, client.Anonymous())
 	}
-	var answer client.Answer
-	var err error
-	switch {
-	case s.direct:
-		answer, err = s.client.WriteDirect(ctx, b.prepared, opts...)
-	case b.prepared != nil:
-		answer, err = s.client.Table(b.table).Write(ctx, client.ArrowStream(b.prepared.Arrow()), opts...)
-	default:
-		answer, err = s.client.Table(b.table).Write(ctx, client.LineProtocol(b.text), opts...)
+	rows := client.Rows(b.prepared)
+	if b.prepared == nil {
+		rows = client.LineProtocol(b.text)
 	}
+	answer, err := s.client.Table(b.table).Write(ctx, rows, opts...)
 	if err == nil && answer.Rows != b.rows {
 		err = fmt.Errorf("table %s TxID %d: %d rows sent, %d acknowledged", b.table, answer.TxID, b.rows, answer.Rows)
 	}
@@ -122,20 +112,12 @@ func newSenders(ctx context.Context, c *Config, clients []*client.Client, gatewa
 		}
 		return senders, nil
 	}
-	primaries := []string{""}
-	if c.Via == "primary" {
-		var err error
-		if primaries, err = livePrimaries(ctx, clients[0]); err != nil {
-			return nil, err
-		}
+	routes, err := routes(ctx, c, clients[0])
+	if err != nil {
+		return nil, err
 	}
 	for i := range senders {
-		s := &sdkSender{client: clients[i%len(clients)], anonymous: c.Identity == "none"}
-		s.direct = c.Via == "primary" && c.Format == "arrow"
-		if !s.direct { // straight to a primary, the SDK takes the least-loaded one
-			s.primary = primaries[i%len(primaries)]
-		}
-		senders[i] = s
+		senders[i] = &sdkSender{clients[i%len(clients)], routes[i%len(routes)], c.Identity == "none"}
 	}
 	return senders, nil
 }
@@ -148,18 +130,26 @@ func closeSenders(senders []sender) {
 	}
 }
 
-func livePrimaries(ctx context.Context, c *client.Client) ([]string, error) {
-	nodes, err := c.Nodes(ctx)
+// routes are what the writers take turns in. Straight to a primary, the SDK takes the least-loaded one.
+func routes(ctx context.Context, c *Config, cl *client.Client) ([]client.Route, error) {
+	switch {
+	case c.Via != "primary":
+		return []client.Route{client.Gateway}, nil
+	case c.Format == "arrow":
+		return []client.Route{client.Direct}, nil
+	}
+	nodes, err := cl.Nodes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	nodes = slices.DeleteFunc(nodes, func(n client.Node) bool { return n.Role != "primary" || n.State != "live" })
-	if len(nodes) == 0 {
+	var all []client.Route
+	for _, n := range nodes {
+		if n.Role == "primary" && n.State == "live" {
+			all = append(all, client.Primary(n.ID))
+		}
+	}
+	if len(all) == 0 {
 		return nil, errors.New("no primary is live")
 	}
-	ids := make([]string, len(nodes))
-	for i, n := range nodes {
-		ids[i] = n.ID
-	}
-	return ids, nil
+	return all, nil
 }

@@ -14,7 +14,7 @@ const askTimeout = 10 * time.Second
 // client connects as an application does.
 func (f *natsFlags) client(ctx context.Context, p *process) (*client.Client, error) {
 	c, err := client.Connect(ctx, f.Server, client.WithName("braid"), client.WithNamespace(f.Namespace),
-		client.WithNATS(f.options()...), client.WithLogger(p.log))
+		client.WithNATSOptions(f.options()...), client.WithLogger(p.log))
 	if err != nil {
 		return nil, fmt.Errorf("%w\nIs a cluster running? `braid up` starts one; --server says where it is", err)
 	}

@@ -116,7 +116,7 @@ func (w *workload) writers() []*writer {
 		add(fmt.Sprintf("producer %d", i), &writer{send: throughGateway(c), persistent: true})
 		add(fmt.Sprintf("direct %d", i), &writer{send: direct(c), persistent: true})
 	}
-	add("via p1", &writer{send: throughGateway(w.clients[0], client.Via("p1")), persistent: true})
+	add("via p1", &writer{send: throughGateway(w.clients[0], client.Via(client.Primary("p1"))), persistent: true})
 	for i, nc := range w.conns {
 		add(fmt.Sprintf("bare %d", i), &writer{send: (&bare{nc: nc}).write})
 		keyed := &bare{nc: nc, keyed: true, rand: rand.New(rand.NewPCG(w.plan.Seed, 1000+uint64(i)))}
@@ -150,7 +150,7 @@ func direct(c *client.Client) send {
 		if err != nil {
 			return 0, err
 		}
-		a, err := c.WriteDirect(ctx, p, options(expected, nil)...)
+		a, err := c.Table(table).Write(ctx, p, options(expected, []client.WriteOption{client.Via(client.Direct)})...)
 		return a.TxID, err
 	}
 }
@@ -221,7 +221,7 @@ func (w *workload) writeMany(ctx context.Context) error {
 		results, err := w.clients[0].WriteAll(ctx, client.LineProtocol(text))
 		if err != nil {
 			for _, table := range w.plan.Tables {
-				results = append(results, client.TableResult{Answer: client.Answer{Table: table}, Err: err})
+				results = append(results, client.TableResult{Result: client.Result{Table: table}, Err: err})
 			}
 		}
 		for _, result := range results {
