@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/sequencer/kv"
@@ -93,37 +92,14 @@ func TestI7_AnswersAboveSettledAreBounded(t *testing.T) {
 	}
 }
 
-// TestLease: another instance takes a lease only after it has stood still for its own time.
-func TestLease(t *testing.T) {
-	l := Lease{Self: "b", TTL: 3 * time.Second}
-	steps := []struct {
-		at   time.Duration
-		view LeaseView
-		may  bool
-	}{
-		{0, LeaseView{}, true},
-		{time.Second, LeaseView{"a", 1}, false},
-		{3 * time.Second, LeaseView{"a", 2}, false},
-		{5 * time.Second, LeaseView{"a", 2}, false},
-		{6 * time.Second, LeaseView{"a", 2}, true},
-		{7 * time.Second, LeaseView{"a", 3}, false}, // it was only slow
-		{11 * time.Second, LeaseView{"b", 4}, true},
-	}
-	for i, s := range steps {
-		if got := l.May(s.at, s.view); got != s.may {
-			t.Errorf("step %d: %v", i, got)
-		}
-	}
-}
-
 // TestTickNeedsTheLeaseAsSeen: an instance that was paused does not bump what another has taken.
 func TestTickNeedsTheLeaseAsSeen(t *testing.T) {
 	w := newMemoryWorld(t)
-	bump := func(self string, seen LeaseView) (did bool, now LeaseView) {
+	bump := func(self string, seen api.Lease) (did bool, now api.Lease) {
 		w.update(func(x kv.Txn) (err error) { did, now, err = Tick(x, self, seen); return err })
 		return did, now
 	}
-	_, seen := bump("a", LeaseView{})
+	_, seen := bump("a", api.Lease{})
 	if did, _ := bump("b", seen); !did {
 		t.Error("b could not take the lease")
 	}

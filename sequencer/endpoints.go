@@ -36,6 +36,12 @@ func (s *Service) endpoints() []endpoint {
 			func(a *api.RegisterNodeAnswer) *api.Topology { return &a.Topology })},
 		{"state", sub.NodeState(), handleUpdate(s, s.core.SetNodeState,
 			func(a *api.NodeStateAnswer) *api.Topology { return &a.Topology })},
+		{"fail", sub.FailNode(), handleUpdate(s, s.core.FailNode, changed)},
+		{"standin", sub.StandIn(), handleUpdate(s, s.core.StandIn, changed)},
+		{"promote", sub.Promote(), handleUpdate(s, s.core.Promote, changed)},
+		{"demote", sub.Demote(), handleUpdate(s, s.core.Demote, changed)},
+		{"remove", sub.Remove(), handleUpdate(s, s.core.Remove, changed)},
+		{"lease", sub.Lease(), handleUpdate(s, BumpLease, nil)},
 		{"producer", sub.RegisterProducer(), handleUpdate(s, s.core.RegisterProducer, nil)},
 		{"renew", sub.RenewProducer(), handleUpdate(s,
 			func(t kv.Txn, q api.RenewProducerRequest) (struct{}, error) {
@@ -47,6 +53,8 @@ func (s *Service) endpoints() []endpoint {
 	}
 	return all
 }
+
+func changed(a *api.TopologyAnswer) *api.Topology { return &a.Topology }
 
 // send takes the error of an answer that could not be sent: whoever asked asks again.
 func (s *Service) send(err error) {

@@ -92,7 +92,7 @@ func inspectFixed(r kv.Reader) (found Inspection, err error) {
 	if err != nil {
 		return found, err
 	}
-	lease, err := getLease(r, ticksLease)
+	lease, err := getLease(r, api.TicksLease)
 	if err != nil {
 		return found, err
 	}

@@ -28,6 +28,7 @@ const (
 	kindTick      kind = 0x05 // → the tick counter
 	kindLease     kind = 0x06 // lease → holder, counter
 	kindTableID   kind = 0x07 // → the last table number that was handed out
+	kindRemoved   kind = 0x08 // node → the epoch that it had when it was removed
 	kindTable     kind = 0x10 // table → its number, head, number of columns
 	kindColumn    kind = 0x11 // table number, place → type, fingerprint, name
 	kindLogHead   kind = 0x20 // shard → the last index of its log
@@ -44,7 +45,7 @@ const (
 // shapes has the parts of each kind's key: n a number, s a name that more follows, t the rest.
 var shapes = map[kind]string{
 	kindLayout: "", kindCluster: "", kindEpoch: "", kindTopology: "", kindNode: "t", kindTick: "",
-	kindLease: "t", kindTableID: "", kindTable: "t", kindColumn: "nn", kindLogHead: "n", kindLog: "nn",
+	kindLease: "t", kindTableID: "", kindRemoved: "t", kindTable: "t", kindColumn: "nn", kindLogHead: "n", kindLog: "nn",
 	kindUnstored: "snnnn", kindProducer: "t", kindIdle: "nt", kindAnswer: "nnn", kindLeftover: "n",
 	kindPlain: "nt", kindPlainIdle: "nnt",
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-551dd829/braid/internal/api"
 )
 
 // examples are those of docs/formats/store.md, in its order.
@@ -22,8 +24,9 @@ var examples = []struct {
 	{"topology", appendNumbers(nil, kindTopology)},
 	{"node", appendName(nil, kindNode, "p1")},
 	{"tick", appendNumbers(nil, kindTick)},
-	{"lease", appendName(nil, kindLease, ticksLease)},
+	{"lease", appendName(nil, kindLease, api.TicksLease)},
 	{"table counter", appendNumbers(nil, kindTableID)},
+	{"removed", appendName(nil, kindRemoved, "p1")},
 	{"table", appendName(nil, kindTable, "cpu")},
 	{"column", appendColumnKey(nil, 3, 1)},
 	{"log head", appendNumbers(nil, kindLogHead, 0)},

@@ -33,7 +33,7 @@ func TestI3_RecordsThatWereGoneStayGone(t *testing.T) {
 	if a := register("2", first.Epoch); !a.Known {
 		t.Error("nothing has expired, and the records are not known")
 	}
-	var seen LeaseView
+	var seen api.Lease
 	for range 5 {
 		update(func(x kv.Txn) (err error) { _, seen, err = Tick(x, "s1", seen); return err })
 		update(func(x kv.Txn) error { _, err := core.Sweep(x, 100); return err })

@@ -6,8 +6,8 @@ import (
 )
 
 // RegisterNode gives a node's process a new epoch, which fences the node's earlier ones, since a commit must carry the
-// registered one. The answer to a registration that is repeated is its first one. Refused: Invalid, and Forbidden if
-// the node is known with another disk.
+// registered one. The answer to a registration that is repeated is its first one, unless the node has been declared dead
+// meanwhile. Refused: Invalid, and Forbidden if the node is known with another disk.
 func (c Core) RegisterNode(t kv.Txn, r api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
 	if err := checkRegistration(r); err != nil {
 		return api.RegisterNodeAnswer{}, err
@@ -21,18 +21,33 @@ func (c Core) RegisterNode(t kv.Txn, r api.RegisterNodeRequest) (api.RegisterNod
 			"a new disk is a new node, give it another id", r.ID)
 	}
 	n := old
-	if old == nil || old.attempt != r.Attempt {
-		n = &node{mark: r.Mark, attempt: r.Attempt}
-		n.Node = api.Node{ID: r.ID, Role: r.Role, State: api.Recovering, HTTP: r.HTTP}
-		if n.Epoch, err = increment(t, kindEpoch); err != nil {
-			return api.RegisterNodeAnswer{}, err
-		}
-		if err := putNode(t, n); err != nil {
+	if old == nil || old.attempt != r.Attempt || old.fenced {
+		if n, err = newProcess(t, old, r); err != nil {
 			return api.RegisterNodeAnswer{}, err
 		}
 	}
 	topology, err := Topology(t)
 	return api.RegisterNodeAnswer{Epoch: n.Epoch, Topology: topology}, err
+}
+
+// newProcess registers a process of a node under a new epoch. It stands in for nobody, whatever the one before it did.
+// old is nil if the node is new.
+func newProcess(t kv.Txn, old *node, r api.RegisterNodeRequest) (*node, error) {
+	n := &node{mark: r.Mark, attempt: r.Attempt, configured: r.Role}
+	n.Node = api.Node{ID: r.ID, State: api.Recovering, HTTP: r.HTTP}
+	var err error
+	if n.Epoch, err = increment(t, kindEpoch); err != nil {
+		return nil, err
+	}
+	if old != nil {
+		n.decided, n.joined = old.decided, old.joined
+	} else if removed, err := t.Get(appendName(nil, kindRemoved, r.ID)); err != nil {
+		return nil, err
+	} else if removed != nil {
+		n.joined = n.Epoch
+	}
+	n.Role = n.ownRole()
+	return n, putNode(t, n)
 }
 
 func checkRegistration(r api.RegisterNodeRequest) error {
@@ -55,7 +70,8 @@ func putNode(t kv.Txn, n *node) error {
 	return err
 }
 
-// SetNodeState changes a node's state at its own wish. Refused: Invalid, NotFound, and Fenced unless the epoch is the
+// SetNodeState changes a node's state at its own wish. With Live a node that was dead is again what it was, and its
+// stand-in a replica, in one transaction. Refused: Invalid, NotFound, and Fenced unless the epoch is the
 // node's registered one.
 func (c Core) SetNodeState(t kv.Txn, r api.NodeStateRequest) (api.NodeStateAnswer, error) {
 	if r.State != api.Live && r.State != api.Draining && r.State != api.Stopped {
@@ -76,13 +92,27 @@ func (c Core) SetNodeState(t kv.Txn, r api.NodeStateRequest) (api.NodeStateAnswe
 		return api.NodeStateAnswer{}, invalid("node %s has stopped; it registers again to come back", r.ID)
 	}
 	if n.State != r.State {
-		n.State = r.State
-		if err := putNode(t, n); err != nil {
+		if err := changeState(t, n, r.State); err != nil {
 			return api.NodeStateAnswer{}, err
 		}
 	}
 	topology, err := Topology(t)
 	return api.NodeStateAnswer{Topology: topology}, err
+}
+
+// changeState stores a node's state with what follows from it: a node that is live again needs no stand-in, and one
+// that has stopped stands in for nobody.
+func changeState(t kv.Txn, n *node, to api.State) error {
+	n.State = to
+	switch to {
+	case api.Live:
+		if err := relieve(t, n.ID); err != nil {
+			return err
+		}
+	case api.Stopped:
+		n.stepBack()
+	}
+	return putNode(t, n)
 }
 
 // fencedError is not nil unless epoch is the registered one of a node that is not fenced. n is nil if it is unknown.

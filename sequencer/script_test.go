@@ -27,8 +27,9 @@ func TestScripts(t *testing.T) {
 				"node": s.runNode, "state": s.runState, "producer": s.runProducer, "renew": s.runRenew,
 				"schema": s.runSchema, "commit": s.runCommit, "ticks": s.runTicks, "sweep": s.runSweep,
 				"log": s.runLog, "tables": s.runTables, "segment": s.runSegment, "keys": s.runKeys,
-				"fence": s.runFence, "topology": s.runTopology, "confirm": s.runConfirm, "void": s.runVoid,
-				"pending": s.runPending,
+				"topology": s.runTopology, "confirm": s.runConfirm, "void": s.runVoid, "pending": s.runPending,
+				"fail": s.runFail, "standin": s.runStandIn, "promote": s.runRole, "demote": s.runRole,
+				"remove": s.runRemove, "lease": s.runLease,
 			}[d.Cmd]
 			if !ok {
 				d.Fatalf(t, "unknown command %s", d.Cmd)
@@ -83,19 +84,6 @@ func (s *script) runState(d *datadriven.TestData) (string, error) {
 			ID: arg(d, "id", ""), Epoch: num(arg(d, "epoch", "0")), State: api.State(arg(d, "to", "")),
 		})
 		return err
-	})
-	return "ok\n", err
-}
-
-// runFence does what failover will do: it marks a node's epoch as fenced.
-func (s *script) runFence(d *datadriven.TestData) (string, error) {
-	err := s.try(func(x kv.Txn) error {
-		n, err := getNode(x, arg(d, "id", ""))
-		if err != nil {
-			return err
-		}
-		n.fenced, n.State = true, api.Dead
-		return putNode(x, n)
 	})
 	return "ok\n", err
 }
@@ -316,18 +304,6 @@ func (s *script) runSegment(d *datadriven.TestData) (out string, err error) {
 	s.view(func(r kv.Reader) error {
 		a, err := SegmentState(r, segmentArg(d))
 		out = fmt.Sprintf("fenced %v, unconfirmed %v, void %v\n", a.Fenced, a.Unconfirmed, a.Voided)
-		return err
-	})
-	return out, nil
-}
-
-func (s *script) runTopology(*datadriven.TestData) (out string, err error) {
-	s.view(func(r kv.Reader) error {
-		a, err := Topology(r)
-		out = fmt.Sprintf("version %d\n", a.Version)
-		for _, n := range a.Nodes {
-			out += fmt.Sprintf("%s %s %s epoch %d\n", n.ID, n.Role, n.State, n.Epoch)
-		}
 		return err
 	})
 	return out, nil

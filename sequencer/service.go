@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/lease"
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
 
@@ -256,7 +257,7 @@ func (s *Service) publishTopology(topology *api.Topology) {
 func (s *Service) tickLoop(ctx context.Context) error {
 	ticker := time.NewTicker(s.cfg.TickInterval)
 	defer ticker.Stop()
-	lease := Lease{Self: s.cfg.ID, TTL: s.cfg.LeaseTTL}
+	mine := lease.Lease{Self: s.cfg.ID, TTL: s.cfg.LeaseTTL}
 	for {
 		select {
 		case <-ctx.Done():
@@ -265,24 +266,24 @@ func (s *Service) tickLoop(ctx context.Context) error {
 			return err
 		case <-ticker.C:
 		}
-		if err := s.tick(ctx, &lease); err != nil && ctx.Err() == nil {
+		if err := s.tick(ctx, &mine); err != nil && ctx.Err() == nil {
 			s.deps.Logger.Warn("no tick", "error", err)
 			s.failed(err)
 		}
 	}
 }
 
-func (s *Service) tick(ctx context.Context, lease *Lease) error {
-	var seen LeaseView
+func (s *Service) tick(ctx context.Context, mine *lease.Lease) error {
+	var seen api.Lease
 	err := s.deps.Store.View(ctx, func(r kv.Reader) (err error) {
-		seen, err = getLease(r, ticksLease)
+		seen, err = getLease(r, api.TicksLease)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	now := s.since()
-	if s.answered.Store(int64(now)); !lease.May(now, seen) {
+	if s.answered.Store(int64(now)); !mine.May(now, seen) {
 		return nil
 	}
 	ticked := false

@@ -265,9 +265,9 @@ func TestRefusals(t *testing.T) {
 func TestOneTickHolder(t *testing.T) {
 	store := memory.New(memory.Options{})
 	c := startCluster(t, store, 2)
-	holder := func() (l LeaseView, ticks uint64) {
+	holder := func() (l api.Lease, ticks uint64) {
 		err := store.View(context.Background(), func(r kv.Reader) (err error) {
-			if l, err = getLease(r, ticksLease); err == nil {
+			if l, err = getLease(r, api.TicksLease); err == nil {
 				ticks, err = Ticks(r)
 			}
 			return err

@@ -1,8 +1,6 @@
 package sequencer
 
 import (
-	"time"
-
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
@@ -11,53 +9,52 @@ import (
 // in it, so that no clocks are compared and nothing expires while nobody bumps it.
 func Ticks(r kv.Reader) (uint64, error) { return getNumber(r, appendNumbers(nil, kindTick)) }
 
-// LeaseView is a lease as it stands in the store. The zero value is one that nobody has had.
-type LeaseView struct {
-	Holder  string
-	Counter uint64
-}
-
-// ticksLease is held by the instance that bumps the tick counter and clears what has expired.
-const ticksLease = "ticks"
-
-func getLease(r kv.Reader, name string) (LeaseView, error) {
+func getLease(r kv.Reader, name string) (api.Lease, error) {
 	raw, err := r.Get(appendName(nil, kindLease, name))
 	if raw == nil || err != nil {
-		return LeaseView{}, err
+		return api.Lease{}, err
 	}
 	v := openValue(raw)
-	l := LeaseView{Counter: v.number(), Holder: v.text()}
+	l := api.Lease{Counter: v.number(), Holder: v.text()}
 	return l, v.end("lease " + name)
 }
 
-// Lease is one instance's view of a lease: a counter that its holder bumps. It is a state machine without a clock:
-// time is passed in, this instance's own, from any origin.
-type Lease struct {
-	Self string
-	TTL  time.Duration // how long a counter must stand still before another takes the lease
-	seen LeaseView
-	at   time.Duration // when seen was first seen; meaningful once looked is set
-	look bool
-}
-
-// May says, of a lease seen at now, whether this instance may bump it: it holds it, nobody does, or its holder has not
-// bumped it for TTL of this instance's time.
-func (l *Lease) May(now time.Duration, v LeaseView) bool {
-	if !l.look || v != l.seen {
-		l.look, l.seen, l.at = true, v, now
-	}
-	return v.Holder == l.Self || v.Holder == "" || now-l.at >= l.TTL
-}
-
-// Tick bumps the tick counter and the lease that goes with it, unless the lease has changed since it was seen. It
-// returns whether it did, and the lease as it is now.
-func Tick(t kv.Txn, self string, seen LeaseView) (bool, LeaseView, error) {
-	now, err := getLease(t, ticksLease)
+// bumpLease bumps a lease, unless it has changed since it was seen. It returns whether it did, and the lease as it is
+// now.
+func bumpLease(t kv.Txn, name, holder string, seen api.Lease) (bool, api.Lease, error) {
+	now, err := getLease(t, name)
 	if err != nil || now != seen {
 		return false, now, err
 	}
-	now = LeaseView{Holder: self, Counter: now.Counter + 1}
-	t.Set(appendName(nil, kindLease, ticksLease), appendText(newValue(now.Counter), now.Holder))
+	now = api.Lease{Holder: holder, Counter: now.Counter + 1}
+	t.Set(appendName(nil, kindLease, name), appendText(newValue(now.Counter), now.Holder))
+	return true, now, nil
+}
+
+// BumpLease bumps a lease of the services beside the sequencer, or reads it. Refused: Invalid.
+func BumpLease(t kv.Txn, r api.LeaseRequest) (a api.LeaseAnswer, err error) {
+	if err := api.CheckLease(r.Name); err != nil {
+		return a, invalid("%v", err)
+	}
+	if r.Holder == "" {
+		a.Lease, err = getLease(t, r.Name)
+		return a, err
+	}
+	if err := api.CheckProducer(r.Holder); err != nil {
+		return a, invalid("lease %s: holder: %v", r.Name, err)
+	}
+	a.Bumped, a.Lease, err = bumpLease(t, r.Name, r.Holder, r.Seen)
+	return a, err
+}
+
+// Tick bumps the tick counter and the lease that goes with it, which is held by the instance that does so and clears
+// what has expired, unless the lease has changed since it was seen. It returns whether it did, and the lease as it is
+// now.
+func Tick(t kv.Txn, self string, seen api.Lease) (bool, api.Lease, error) {
+	done, now, err := bumpLease(t, api.TicksLease, self, seen)
+	if !done || err != nil {
+		return false, now, err
+	}
 	_, err = increment(t, kindTick)
 	return true, now, err
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
 
-// Values of the store begin with a byte that names their version, 1 so far; docs/formats/store.md has their parts.
+// Values of the store begin with a byte that names their version, 1 unless it says otherwise below;
+// docs/formats/store.md has their parts. A new version only adds parts at the end, and the older ones are still read.
 // Numbers are uvarints, texts have their length in front. A commit record is as api.AppendLogRecord makes it.
 const valueVersion = 1
 
@@ -17,15 +18,19 @@ var errValue = errors.New("value is damaged or of a newer version")
 
 // value reads one; its first failure sticks.
 type value struct {
-	b  []byte
-	ok bool
+	b       []byte
+	ok      bool
+	version byte
 }
 
-func openValue(b []byte) *value {
-	if len(b) == 0 || b[0] != valueVersion {
+func openValue(b []byte) *value { return openVersion(b, valueVersion) }
+
+// openVersion opens a value of any version up to newest.
+func openVersion(b []byte, newest byte) *value {
+	if len(b) == 0 || b[0] < valueVersion || b[0] > newest {
 		return &value{}
 	}
-	return &value{b: b[1:], ok: true}
+	return &value{b: b[1:], ok: true, version: b[0]}
 }
 
 func (v *value) number() uint64 {
@@ -108,19 +113,45 @@ type node struct {
 	api.Node
 	fenced        bool // failover has fenced its epoch, and no newer process has registered
 	mark, attempt string
+
+	// configured is the role that its process registered with; decided the one that an operator gave it instead, ""
+	// if none did. Its role is another than these only while it stands in for a primary.
+	configured, decided api.Role
+	// joined is the epoch of its first registration since it was removed, 0 if it never was: nothing that it held
+	// before then is sure to be on its disk.
+	joined uint64
 }
+
+// nodeVersion 2 added configured, decided and joined.
+const nodeVersion = 2
 
 func (n *node) encode() []byte {
 	b := newValue(n.Epoch, flag(n.fenced))
-	return appendText(b, string(n.Role), string(n.State), n.HTTP, n.StandsInFor, n.mark, n.attempt)
+	b[0] = nodeVersion
+	b = appendText(b, string(n.Role), string(n.State), n.HTTP, n.StandsInFor, n.mark, n.attempt)
+	b = appendText(b, string(n.configured), string(n.decided))
+	return binary.AppendUvarint(b, n.joined)
 }
 
 func decodeNode(id string, raw []byte) (node, error) {
-	v := openValue(raw)
+	v := openVersion(raw, nodeVersion)
 	n := node{Node: api.Node{ID: id, Epoch: v.number()}, fenced: v.flag()}
 	n.Role, n.State = api.Role(v.text()), api.State(v.text())
 	n.HTTP, n.StandsInFor, n.mark, n.attempt = v.text(), v.text(), v.text(), v.text()
+	n.configured = n.Role
+	if v.version >= 2 {
+		n.configured, n.decided = api.Role(v.text()), api.Role(v.text())
+		n.joined = v.number()
+	}
 	return n, v.end("node " + id)
+}
+
+// ownRole is the node's role when it stands in for nobody.
+func (n *node) ownRole() api.Role {
+	if n.decided != "" {
+		return n.decided
+	}
+	return n.configured
 }
 
 // getNode returns nil if the node was never registered.

@@ -73,6 +73,12 @@ func (s Subjects) SequencerAlive(id string) string {
 }
 func (s Subjects) RegisterNode() string     { return s.of("braid.registry.node") }
 func (s Subjects) NodeState() string        { return s.of("braid.registry.state") }
+func (s Subjects) FailNode() string         { return s.of("braid.registry.fail") }
+func (s Subjects) StandIn() string          { return s.of("braid.registry.standin") }
+func (s Subjects) Promote() string          { return s.of("braid.registry.promote") }
+func (s Subjects) Demote() string           { return s.of("braid.registry.demote") }
+func (s Subjects) Remove() string           { return s.of("braid.registry.remove") }
+func (s Subjects) Lease() string            { return s.of("braid.registry.lease") }
 func (s Subjects) RegisterProducer() string { return s.of("braid.registry.producer") }
 func (s Subjects) RenewProducer() string    { return s.of("braid.registry.renew") }
 func (s Subjects) TopologyGet() string      { return s.of("braid.registry.topology") }

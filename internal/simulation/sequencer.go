@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/lease"
 	"github.com/seed-551dd829/braid/internal/sim"
 	"github.com/seed-551dd829/braid/replicator"
 	"github.com/seed-551dd829/braid/sequencer"
@@ -57,12 +58,12 @@ func (w *world) restart() time.Duration {
 
 // ticks bumps the store's clock.
 func (s *sequencerProcess) ticks(ctx context.Context) {
-	lease := sequencer.Lease{Self: s.id, TTL: 3 * time.Second}
-	var seen sequencer.LeaseView
+	mine := lease.Lease{Self: s.id, TTL: 3 * time.Second}
+	var seen api.Lease
 	for {
 		s.p.Sleep(time.Second)
-		if !lease.May(s.w.e.Now(), seen) {
-			seen = sequencer.LeaseView{}
+		if !mine.May(s.w.e.Now(), seen) {
+			seen = api.Lease{}
 		}
 		_ = s.update(ctx, func(t kv.Txn) (err error) {
 			_, seen, err = sequencer.Tick(t, s.id, seen)

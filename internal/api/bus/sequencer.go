@@ -74,6 +74,36 @@ func (s *Sequencer) SetNodeState(
 	return Ask[api.NodeStateAnswer](ctx, s.nc, s.subjects.NodeState(), r)
 }
 
+// FailNode declares a node dead.
+func (s *Sequencer) FailNode(ctx context.Context, r api.FailNodeRequest) (api.TopologyAnswer, error) {
+	return Ask[api.TopologyAnswer](ctx, s.nc, s.subjects.FailNode(), r)
+}
+
+// StandIn gives a dead primary a stand-in.
+func (s *Sequencer) StandIn(ctx context.Context, r api.StandInRequest) (api.TopologyAnswer, error) {
+	return Ask[api.TopologyAnswer](ctx, s.nc, s.subjects.StandIn(), r)
+}
+
+// Promote makes a live replica a primary for good.
+func (s *Sequencer) Promote(ctx context.Context, r api.RoleRequest) (api.TopologyAnswer, error) {
+	return Ask[api.TopologyAnswer](ctx, s.nc, s.subjects.Promote(), r)
+}
+
+// Demote makes a live primary a replica for good.
+func (s *Sequencer) Demote(ctx context.Context, r api.RoleRequest) (api.TopologyAnswer, error) {
+	return Ask[api.TopologyAnswer](ctx, s.nc, s.subjects.Demote(), r)
+}
+
+// Remove ends a node's membership.
+func (s *Sequencer) Remove(ctx context.Context, r api.RemoveRequest) (api.TopologyAnswer, error) {
+	return Ask[api.TopologyAnswer](ctx, s.nc, s.subjects.Remove(), r)
+}
+
+// Lease bumps a lease, or reads it.
+func (s *Sequencer) Lease(ctx context.Context, r api.LeaseRequest) (api.LeaseAnswer, error) {
+	return Ask[api.LeaseAnswer](ctx, s.nc, s.subjects.Lease(), r)
+}
+
 // RegisterProducer registers a producer under a new epoch.
 func (s *Sequencer) RegisterProducer(
 	ctx context.Context, r api.RegisterProducerRequest,
