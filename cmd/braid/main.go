@@ -26,6 +26,8 @@ type cli struct {
 	LogFormat  string           `help:"How logs are written to stderr: text or json." default:"text" enum:"text,json"`
 	CPUProfile string           `name:"cpu-profile" help:"Write a CPU profile of the whole run to FILE, for go tool pprof." placeholder:"FILE" env:"-"`
 	Version    kong.VersionFlag `help:"Print the version and quit." env:"-"`
+	// Tied is for whoever starts braid as a part of something and may be killed itself.
+	Tied bool `help:"End when stdin does." hidden:"" env:"-"`
 
 	Up         upCmd         `cmd:"" help:"Run a whole cluster in this process, on embedded parts."`
 	Gateway    gatewayCmd    `cmd:"" help:"Run a gateway: takes rows, routes them to primaries."`
@@ -38,6 +40,7 @@ type cli struct {
 	Rows       rowsCmd       `cmd:"" help:"Print a table's rows."`
 	Verify     verifyCmd     `cmd:"" help:"Compare the nodes' digests: do all hold the same rows?"`
 	Dump       dumpCmd       `cmd:"" help:"Print what a segment file holds."`
+	NATS       natsCmd       `cmd:"" name:"nats" help:"Run a NATS server." hidden:""`
 }
 
 // process is what every command is given.
@@ -90,6 +93,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "braid: %v\nTry: braid --help\n", err)
 		return 2
 	}
+	if c.Tied {
+		go endWithStdin(stderr)
+	}
 	p := &process{ctx: ctx, log: c.logger(stderr), stdout: stdout, stderr: stderr}
 	err = c.profiled(func() error { return parsed.Run(p) })
 	var exit *exitError
@@ -104,6 +110,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintln(stderr, "braid:", strings.TrimSpace(err.Error()))
 	return 1
+}
+
+// endWithStdin ends the process when whoever started it has gone, however that happens.
+func endWithStdin(stderr io.Writer) {
+	_, err := io.Copy(io.Discard, os.Stdin)
+	fmt.Fprintln(stderr, "braid: whoever started this process has ended:", err)
+	os.Exit(1)
 }
 
 func (c *cli) logger(w io.Writer) *slog.Logger {

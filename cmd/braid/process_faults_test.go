@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/faults"
+	procs "github.com/seed-551dd829/braid/internal/processes"
 )
 
 var (
@@ -32,8 +33,7 @@ func TestFaults(t *testing.T) {
 	}
 	opts := faults.Options{
 		Patience: faultPatience,
-		Braid:    func(args ...string) *exec.Cmd { return tiedCommand(asBraid, args...) },
-		NATS:     func(args ...string) *exec.Cmd { return tiedCommand(asNATS, args...) },
+		Braid:    tiedCommand,
 	}
 	traits := machine(t, &opts)
 	first, last, err := seedRange(*faultSeeds)
@@ -59,7 +59,7 @@ func machine(t *testing.T, opts *faults.Options) (traits faults.Traits) {
 	if opts.S3 == "" {
 		opts.S3 = "versitygw"
 	}
-	if err := faults.CanServeS3(opts.S3, t.TempDir()); err != nil {
+	if err := procs.CanServeS3(opts.S3, t.TempDir()); err != nil {
 		t.Logf("SKIPPED: no scenario has an S3 server; BRAID_TEST_VERSITYGW names the program: %v", err)
 	} else {
 		traits.S3 = true
@@ -98,8 +98,6 @@ func playFaults(t *testing.T, plan *faults.Plan, opts faults.Options) {
 	}
 }
 
-func tiedCommand(role string, args ...string) *exec.Cmd {
-	cmd := command(context.Background(), role, args...)
-	cmd.Env = append(cmd.Env, tied+"=1")
-	return cmd
+func tiedCommand(args ...string) *exec.Cmd {
+	return command(context.Background(), asBraid, append([]string{"--tied"}, args...)...)
 }

@@ -29,18 +29,9 @@ const (
 	runAs   = "BRAID_TEST_RUN_AS"
 	asBraid = "braid"
 	asNATS  = "nats"
-	// tied makes such a process end when its stdin does, which is when the test has ended, however that happens.
-	tied = "BRAID_TEST_TIED"
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(tied) != "" {
-		go func() {
-			_, err := io.Copy(io.Discard, os.Stdin)
-			fmt.Fprintln(os.Stderr, "braid: the test has ended:", err)
-			os.Exit(1)
-		}()
-	}
 	switch os.Getenv(runAs) {
 	case asBraid:
 		main()
@@ -50,22 +41,16 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// runNATS runs one server, or one of a cluster.
+// runNATS runs one server.
 func runNATS(args []string) int {
 	flags := flag.NewFlagSet("nats", flag.ExitOnError)
 	port := flags.Int("port", server.RANDOM_PORT, "")
-	clusterPort := flags.Int("cluster-port", 0, "")
-	routes := flags.String("routes", "", "comma-separated URLs of the cluster's servers")
 	flags.Parse(args) // ends the process if they are wrong
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	opts := &server.Options{
 		Host: "127.0.0.1", Port: *port, HTTPHost: "127.0.0.1", HTTPPort: server.RANDOM_PORT,
 		NoSigs: true, NoLog: true, MaxPayload: api.NATSMaxPayload, MaxPending: api.NATSMaxPending,
-	}
-	if *clusterPort != 0 {
-		opts.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: *clusterPort}
-		opts.Routes = server.RoutesFromStr(*routes)
 	}
 	s, err := server.NewServer(opts)
 	if err != nil {

@@ -77,7 +77,7 @@ func (w *workload) contend(ctx context.Context) error {
 func (w *workload) bursts(ctx context.Context, size int, f func() error) error {
 	every := w.plan.duration() / lockBursts
 	for n := range lockBursts {
-		at := time.Duration(n)*every - time.Duration(w.events.now()) + w.started
+		at := time.Duration(n)*every - time.Duration(w.events.Now()) + w.started
 		if n == lockBursts-1 {
 			if err := w.awaitHealed(ctx); err != nil {
 				return nil
@@ -118,7 +118,7 @@ func (w *workload) locker(ctx context.Context, id int) error {
 		defer cancel()
 		var op lockOp
 		op.Kind = pick(r, linear.Append, linear.LockedWrite, linear.LockedWrite, linear.ReadHead)
-		op.Client, op.Called = id, w.events.now()
+		op.Client, op.Called = id, w.events.Now()
 		var o outcome
 		var err error
 		if op.Kind == linear.ReadHead {
@@ -127,7 +127,7 @@ func (w *workload) locker(ctx context.Context, id int) error {
 			op.Expected = head
 			o, err = w.appendOne(ctx, c, r, &op)
 		}
-		op.Outcome, op.TxID, op.Returned = o.Outcome, o.txid, w.events.now()
+		op.Outcome, op.TxID, op.Returned = o.Outcome, o.txid, w.events.Now()
 		if o.Outcome == history.Acknowledged || o.Outcome == history.Conflicted {
 			head = o.txid
 		}
@@ -177,7 +177,7 @@ func (w *workload) registrar(ctx context.Context, id int) error {
 		ctx, cancel := context.WithTimeout(ctx, bareAttempt)
 		defer cancel()
 		op := linear.RegistryOp{Producer: pick(r, "contended-1", "contended-2")}
-		op.Client, op.Called = id, w.events.now()
+		op.Client, op.Called = id, w.events.Now()
 		var err error
 		if len(mine) == 0 || r.IntN(3) == 0 {
 			var answer api.RegisterProducerAnswer
@@ -189,7 +189,7 @@ func (w *workload) registrar(ctx context.Context, id int) error {
 			op.Renew, op.Producer, op.Epoch = true, of.Producer, of.Epoch
 			err = sequencer.RenewProducer(ctx, api.RenewProducerRequest{ID: op.Producer, Epoch: op.Epoch})
 		}
-		op.Returned = w.events.now()
+		op.Returned = w.events.Now()
 		switch {
 		case err == nil:
 			op.Outcome = history.Acknowledged

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/seed-551dd829/braid/internal/processes"
 )
 
 // What a process says when it ends for the reason that a hit gives it.
@@ -30,17 +32,17 @@ func (c *cluster) hurt(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.events.add("step %d", i+1)
+		c.events.Add("step %d", i+1)
 		var hits sync.WaitGroup
 		for _, h := range s.Hits {
 			hits.Go(func() {
 				if err := c.hit(ctx, h); err != nil {
-					c.events.fail("%s: %w", h, err)
+					c.events.Fail("%s: %w", h, err)
 				}
 			})
 		}
 		hits.Wait()
-		if c.events.err() != nil {
+		if c.events.Err() != nil {
 			return
 		}
 	}
@@ -55,7 +57,7 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 func (c *cluster) hit(ctx context.Context, h Hit) error {
-	p := c.processes[h.Target]
+	p := c.Process(h.Target)
 	switch h.Kind {
 	case Kill:
 		c.killed(ctx, p, h.For)
@@ -70,10 +72,9 @@ func (c *cluster) hit(ctx context.Context, h Hit) error {
 		}
 		wait(ctx, h.For)
 	case Pause:
-		r := p.current()
-		p.signal(r, syscall.SIGSTOP)
+		paused := p.Pause()
 		wait(ctx, h.For)
-		p.signal(r, syscall.SIGCONT)
+		p.Resume(paused)
 	case Double:
 		return c.double(ctx, p, h.For)
 	case Move:
@@ -84,22 +85,21 @@ func (c *cluster) hit(ctx context.Context, h Hit) error {
 	return nil
 }
 
-func (c *cluster) killed(ctx context.Context, p *process, downFor time.Duration) {
+func (c *cluster) killed(ctx context.Context, p *processes.Process, downFor time.Duration) {
 	p.Kill()
 	wait(ctx, downFor)
 	p.Start()
 }
 
 // double starts a node a second time on the folder of a paused process.
-func (c *cluster) double(ctx context.Context, p *process, pausedFor time.Duration) error {
+func (c *cluster) double(ctx context.Context, p *processes.Process, pausedFor time.Duration) error {
 	// Only a process that is ready surely holds the folder's lock: one that starts may be about to take it.
-	if err := c.awaitReady(ctx, p.name); err != nil {
+	if err := c.AwaitReady(ctx, p.Name()); err != nil {
 		return err
 	}
-	r := p.current()
-	p.signal(r, syscall.SIGSTOP)
-	defer p.signal(r, syscall.SIGCONT)
-	out, err := runToEnd(c.node(p.name, c.folder(p.name)), c.opts.Patience)
+	paused := p.Pause()
+	defer p.Resume(paused)
+	out, err := runToEnd(c.Node(p.Name(), c.Folder(p.Name())), c.opts.Patience)
 	if err == nil || !strings.Contains(out, saysLocked) {
 		return fmt.Errorf("a second process on the data folder was not refused: %w: %s", err, out)
 	}
@@ -131,54 +131,54 @@ func runToEnd(cmd *exec.Cmd, patience time.Duration) (string, error) {
 
 // move starts a copy of a paused primary's folder as that primary. The first, once awake, is fenced: it must end,
 // having committed nothing.
-func (c *cluster) move(ctx context.Context, p *process, pausedFor time.Duration) error {
-	if err := c.awaitReady(ctx, p.name); err != nil {
+func (c *cluster) move(ctx context.Context, p *processes.Process, pausedFor time.Duration) error {
+	if err := c.AwaitReady(ctx, p.Name()); err != nil {
 		return err
 	}
-	p.signal(p.current(), syscall.SIGSTOP)
-	if err := poll(ctx, c.opts.Patience, p.current().stopped); err != nil {
+	paused := p.Pause()
+	if err := processes.Poll(ctx, c.opts.Patience, paused.Stopped); err != nil {
 		return err
 	}
-	to := filepath.Join(c.opts.Dir, "nodes", fmt.Sprintf("%s-%d", p.name, time.Now().UnixNano()))
-	if err := os.CopyFS(to, os.DirFS(c.folder(p.name))); err != nil {
-		p.signal(p.current(), syscall.SIGCONT)
+	to := filepath.Join(c.opts.Dir, "nodes", fmt.Sprintf("%s-%d", p.Name(), time.Now().UnixNano()))
+	if err := os.CopyFS(to, os.DirFS(c.Folder(p.Name()))); err != nil {
+		p.Resume(paused)
 		return err
 	}
-	old := p.release()
-	defer p.signal(old, syscall.SIGKILL) // in vain if it has ended, as it should have
-	c.setFolder(p.name, to)
+	old := p.Release()
+	defer p.Signal(old, syscall.SIGKILL) // in vain if it has ended, as it should have
+	c.SetFolder(p.Name(), to)
 	p.Start()
-	if err := c.awaitReady(ctx, p.name); err != nil {
+	if err := c.AwaitReady(ctx, p.Name()); err != nil {
 		return err
 	}
 	wait(ctx, pausedFor)
-	p.signal(old, syscall.SIGCONT)
+	p.Resume(old)
 	select {
-	case <-old.done:
+	case <-old.Done():
 	case <-time.After(c.opts.Patience):
 		return fmt.Errorf("lives on %s after another process took its epoch", c.opts.Patience)
 	}
-	last, err := old.lastWords()
-	if err == nil && (old.err == nil || !strings.Contains(last, saysFenced)) {
-		err = fmt.Errorf("ended with %w and %q, not because it is fenced", old.err, last)
+	last, err := old.LastWords()
+	if err == nil && (old.Err() == nil || !strings.Contains(last, saysFenced)) {
+		err = fmt.Errorf("ended with %w and %q, not because it is fenced", old.Err(), last)
 	}
 	return err
 }
 
 // filled leaves a node without a free byte until it has stopped by itself and said why.
-func (c *cluster) filled(ctx context.Context, p *process, fullFor time.Duration) error {
-	p.excuse(saysFull)
-	if err := c.awaitReady(ctx, p.name); err != nil {
+func (c *cluster) filled(ctx context.Context, p *processes.Process, fullFor time.Duration) error {
+	p.Excuse(saysFull)
+	if err := c.AwaitReady(ctx, p.Name()); err != nil {
 		return err
 	}
-	before := p.excusedCount(saysFull)
+	before := p.Excused(saysFull)
 	if err := c.fill(); err != nil {
 		return err
 	}
-	c.events.add("%s has no free byte", p.name)
-	defer c.events.add("%s has free bytes again", p.name)
-	err := poll(ctx, c.opts.Patience, func() error {
-		if p.excusedCount(saysFull) == before && c.events.err() == nil {
+	c.events.Add("%s has no free byte", p.Name())
+	defer c.events.Add("%s has free bytes again", p.Name())
+	err := processes.Poll(ctx, c.opts.Patience, func() error {
+		if p.Excused(saysFull) == before && c.events.Err() == nil {
 			return fmt.Errorf("does not stop for want of disk")
 		}
 		return nil

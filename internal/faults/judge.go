@@ -45,7 +45,7 @@ func (j *judge) all(ctx context.Context, w *workload) error {
 	defer w.mu.Unlock()
 	locks := readBack(w.ops.locks, j.contended)
 	last := linear.LockOp{Kind: linear.ReadHead, TxID: heads[contendedTable]}
-	last.Client, last.Called, last.Returned = lockers, w.events.now(), w.events.now()+1
+	last.Client, last.Called, last.Returned = lockers, w.events.Now(), w.events.Now()+1
 	last.Outcome = history.Acknowledged
 	locks = append(locks, last)
 	j.report.LockOps, j.report.RegistryOps = len(locks), len(w.ops.registry)

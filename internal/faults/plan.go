@@ -85,6 +85,18 @@ func (p *Plan) Processes() []string {
 	return append(append(all, p.Nodes...), p.Gates...)
 }
 
+func (p *Plan) primaries() []string { return withPrefix(p.Nodes, "p") }
+func (p *Plan) replicas() []string  { return withPrefix(p.Nodes, "r") }
+
+func withPrefix(ids []string, prefix string) (with []string) {
+	for _, id := range ids {
+		if strings.HasPrefix(id, prefix) {
+			with = append(with, id)
+		}
+	}
+	return with
+}
+
 // duration is how long the steps take, if no process keeps a hit waiting.
 func (p *Plan) duration() (d time.Duration) {
 	for _, s := range p.Steps {

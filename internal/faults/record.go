@@ -11,12 +11,13 @@ import (
 
 	"github.com/seed-551dd829/braid/client"
 	"github.com/seed-551dd829/braid/internal/history"
+	"github.com/seed-551dd829/braid/internal/processes"
 )
 
 // recorder keeps what writers intended and what they were told. An intent is noted before it is sent, with an unknown
 // outcome, so that whatever happens to its writer, it is there.
 type recorder struct {
-	events *events
+	events *processes.Story
 
 	mu     sync.Mutex
 	writes map[string][]history.Write // guarded by mu: by table
@@ -29,7 +30,7 @@ type intent struct {
 }
 
 func (r *recorder) begin(table string, rows rows, expected *uint64) intent {
-	w := history.Write{Content: rows.content, Rows: rows.count, Sent: r.events.now(), Outcome: history.Unknown}
+	w := history.Write{Content: rows.content, Rows: rows.count, Sent: r.events.Now(), Outcome: history.Unknown}
 	if expected != nil {
 		w.Locked, w.Expected = true, *expected
 	}
@@ -67,7 +68,7 @@ func (r *recorder) end(i intent, o outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := &r.writes[i.table][i.index]
-	w.Outcome, w.Answered = o.Outcome, r.events.now()
+	w.Outcome, w.Answered = o.Outcome, r.events.Now()
 	switch o.Outcome {
 	case history.Acknowledged:
 		w.TxID = o.txid

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/seed-551dd829/braid/internal/processes"
 )
 
 // Report says what a run has shown.
@@ -38,24 +40,24 @@ func Run(ctx context.Context, plan *Plan, opts Options) (report Report, err erro
 	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
 		return report, err
 	}
-	ev, err := newEvents(filepath.Join(opts.Dir, "story.txt"))
+	ev, err := processes.NewStory(filepath.Join(opts.Dir, "story.txt"))
 	if err != nil {
 		return report, err
 	}
-	defer func() { err = errors.Join(err, ev.close()) }()
-	ev.add("%s", plan)
+	defer func() { err = errors.Join(err, ev.Close()) }()
+	ev.Add("%s", plan)
 	c, err := newCluster(plan, opts, ev)
 	if err != nil {
 		return report, err
 	}
 	defer func() {
 		err = errors.Join(err, c.close())
-		report.Took = time.Since(ev.start)
-		for _, p := range c.processes {
-			report.Lives += p.lives
+		report.Took = time.Duration(ev.Now())
+		for _, name := range c.Names() {
+			report.Lives += c.Process(name).Lives()
 		}
 	}()
-	if err := c.start(ctx); err != nil {
+	if err := c.Start(ctx); err != nil {
 		return report, err
 	}
 	return report, c.scenario(ctx, &report)
@@ -63,7 +65,7 @@ func Run(ctx context.Context, plan *Plan, opts Options) (report Report, err erro
 
 // scenario hurts a running cluster while clients write to it, heals it, and judges.
 func (c *cluster) scenario(ctx context.Context, report *Report) (err error) {
-	w, err := newWorkload(c.plan, c.opts, c.events, c.servers)
+	w, err := newWorkload(c.plan, c.opts, c.events, c.Servers())
 	if err != nil {
 		return err
 	}
@@ -73,12 +75,12 @@ func (c *cluster) scenario(ctx context.Context, report *Report) (err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- w.run(ctx) }()
 	c.hurt(ctx)
-	c.events.add("the last fault is over")
-	if err := c.heal(ctx); err != nil {
+	c.events.Add("the last fault is over")
+	if err := c.AwaitAll(ctx); err != nil {
 		cancel()
 		return errors.Join(err, <-ended)
 	}
-	c.events.add("everything is ready")
+	c.events.Add("everything is ready")
 	w.heal()
 	select {
 	case err = <-ended:
@@ -86,12 +88,12 @@ func (c *cluster) scenario(ctx context.Context, report *Report) (err error) {
 		cancel()
 		err = errors.Join(fmt.Errorf("writers have no answer %s after all was healed", c.opts.Patience), <-ended)
 	}
-	if err = errors.Join(err, c.events.err()); err != nil {
+	if err = errors.Join(err, c.events.Err()); err != nil {
 		return err
 	}
-	c.events.add("the writers have ended")
+	c.events.Add("the writers have ended")
 	j := &judge{client: w.clients[0], nodes: c.plan.Nodes, patience: c.opts.Patience, report: report}
-	if err = errors.Join(j.all(ctx, w), c.events.err()); err != nil {
+	if err = errors.Join(j.all(ctx, w), c.events.Err()); err != nil {
 		err = errors.Join(err, w.keep(filepath.Join(c.opts.Dir, "history.json")))
 	}
 	return err

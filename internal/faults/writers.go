@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-551dd829/braid/client"
 	"github.com/seed-551dd829/braid/internal/history"
+	"github.com/seed-551dd829/braid/internal/processes"
 )
 
 // Tables that only writers with an expected TxID write to.
@@ -28,7 +29,7 @@ const (
 type workload struct {
 	plan    *Plan
 	opts    Options
-	events  *events
+	events  *processes.Story
 	maker   rowMaker
 	records *recorder
 	clients []*client.Client
@@ -64,8 +65,8 @@ type writer struct {
 	persistent bool
 }
 
-func newWorkload(plan *Plan, opts Options, ev *events, servers string) (_ *workload, err error) {
-	w := &workload{plan: plan, opts: opts, events: ev, started: time.Duration(ev.now()), healing: make(chan struct{}),
+func newWorkload(plan *Plan, opts Options, ev *processes.Story, servers string) (_ *workload, err error) {
+	w := &workload{plan: plan, opts: opts, events: ev, started: time.Duration(ev.Now()), healing: make(chan struct{}),
 		records: &recorder{events: ev, writes: make(map[string][]history.Write)}}
 	defer func() {
 		if err != nil {
@@ -74,7 +75,7 @@ func newWorkload(plan *Plan, opts Options, ev *events, servers string) (_ *workl
 	}()
 	for i := range 3 {
 		c, err := client.Connect(context.Background(), servers, client.WithAttemptTimeout(plan.Attempt),
-			client.WithName(fmt.Sprintf("sdk%d", i)), client.WithLogger(ev.logger()))
+			client.WithName(fmt.Sprintf("sdk%d", i)), client.WithLogger(ev.Logger()))
 		if err != nil {
 			return nil, err
 		}

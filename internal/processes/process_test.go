@@ -1,6 +1,6 @@
 //go:build unix
 
-package faults
+package processes
 
 import (
 	"context"
@@ -12,18 +12,17 @@ import (
 )
 
 // shell is a process that a supervisor keeps running: a line of shell.
-func shell(t *testing.T, script string) *process {
+func shell(t *testing.T, script string) *Process {
 	t.Helper()
-	ev, err := newEvents(filepath.Join(t.TempDir(), "story.txt"))
+	ev, err := NewStory(filepath.Join(t.TempDir(), "story.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{name: "x", logs: t.TempDir(), events: ev, excused: make(map[string]int),
-		command: func() *exec.Cmd { return exec.Command("sh", "-c", script) }}
+	p := newProcess("x", t.TempDir(), ev, func() *exec.Cmd { return exec.Command("sh", "-c", script) })
 	p.Start()
 	t.Cleanup(func() {
 		p.Kill()
-		if err := ev.close(); err != nil {
+		if err := ev.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -32,7 +31,7 @@ func shell(t *testing.T, script string) *process {
 
 func eventually(t *testing.T, ok func() error) {
 	t.Helper()
-	if err := poll(t.Context(), time.Minute, ok); err != nil {
+	if err := Poll(t.Context(), time.Minute, ok); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -47,14 +46,14 @@ func TestAProcessThatEndsByItselfFailsTheRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := shell(t, c.script)
-			p.excuse(saysFenced)
+			p.Excuse("is fenced")
 			eventually(t, func() error {
-				if p.events.err() == nil {
+				if p.story.Err() == nil {
 					return context.DeadlineExceeded
 				}
 				return nil
 			})
-			if got := p.events.err().Error(); !strings.Contains(got, c.want) {
+			if got := p.story.Err().Error(); !strings.Contains(got, c.want) {
 				t.Fatalf("%q does not say %q", got, c.want)
 			}
 		})
@@ -64,15 +63,15 @@ func TestAProcessThatEndsByItselfFailsTheRun(t *testing.T) {
 // TestAnExcusedProcessIsStartedAgain: as a supervisor would.
 func TestAnExcusedProcessIsStartedAgain(t *testing.T) {
 	p := shell(t, "echo 'braid: connect to NATS at x: refused' >&2; exit 1")
-	p.excuse("connect to NATS at")
+	p.Excuse("connect to NATS at")
 	eventually(t, func() error {
-		if p.excusedCount("connect to NATS at") < 2 {
+		if p.Excused("connect to NATS at") < 2 {
 			return context.DeadlineExceeded
 		}
 		return nil
 	})
 	p.Kill()
-	if err := p.events.err(); err != nil {
+	if err := p.story.Err(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -81,26 +80,26 @@ func TestAnExcusedProcessIsStartedAgain(t *testing.T) {
 func TestAHitProcessStaysAway(t *testing.T) {
 	p := shell(t, "echo '{}'; exec sleep 600")
 	ready := func() error {
-		if !p.isReady() {
+		if !p.IsReady() {
 			return context.DeadlineExceeded
 		}
 		return nil
 	}
 	eventually(t, ready)
-	first := p.current()
+	first := p.Current()
 	p.Kill()
-	if p.isReady() || p.current() != first {
+	if p.IsReady() || p.Current() != first {
 		t.Fatal("runs after kill -9")
 	}
 	p.Start()
 	eventually(t, ready)
-	if p.current() == first || p.lives != 2 {
-		t.Fatalf("%d lives", p.lives)
+	if p.Current() == first || p.Lives() != 2 {
+		t.Fatalf("%d lives", p.Lives())
 	}
 	if !p.Stop(time.Minute) {
 		t.Fatal("does not end on SIGTERM")
 	}
-	if err := p.events.err(); err != nil {
+	if err := p.story.Err(); err != nil {
 		t.Fatal(err)
 	}
 }

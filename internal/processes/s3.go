@@ -1,6 +1,6 @@
 //go:build unix
 
-package faults
+package processes
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -21,8 +20,11 @@ const (
 	s3User   = "braid"
 	s3Secret = "braid-secret"
 	s3Bucket = "bucket"
+	// s3Process is the server's name as a process.
+	s3Process = "s3"
 )
 
+// s3Command runs the server. It does not read its stdin: a parent that is killed leaves it behind.
 func s3Command(program, address, root string) *exec.Cmd {
 	cmd := exec.Command(program, "--quiet", "--keep-alive", "--port", address, "posix", root)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s3User, "ROOT_SECRET_KEY="+s3Secret)
@@ -61,15 +63,10 @@ func CanServeS3(program, dir string) error {
 	return nil
 }
 
-func freeAddress() (string, error) {
-	port, err := freePort()
-	return "127.0.0.1:" + strconv.Itoa(port), err
-}
-
 // awaitS3 waits until the server answers, with whatever.
 func awaitS3(ctx context.Context, address string) error {
 	requests := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
-	return poll(ctx, time.Hour, func() error {
+	return Poll(ctx, time.Hour, func() error {
 		r, err := requests.Get("http://" + address)
 		if err != nil {
 			return err
@@ -85,8 +82,8 @@ func awaitS3(ctx context.Context, address string) error {
 }
 
 // addS3 makes the server a process like the others.
-func (c *cluster) addS3() error {
-	root := filepath.Join(c.opts.Dir, "s3")
+func (c *Cluster) addS3() error {
+	root := filepath.Join(c.cfg.Dir, "s3")
 	if err := os.MkdirAll(filepath.Join(root, s3Bucket), 0o755); err != nil {
 		return err
 	}
@@ -94,7 +91,7 @@ func (c *cluster) addS3() error {
 	if c.s3, err = freeAddress(); err != nil {
 		return err
 	}
-	c.add("s3", func() *exec.Cmd { return s3Command(c.opts.S3, c.s3, root) })
-	c.processes["s3"].ready = func(ctx context.Context) error { return awaitS3(ctx, c.s3) }
+	p := c.add(s3Process, func() *exec.Cmd { return s3Command(c.cfg.S3, c.s3, root) })
+	p.ready = func(ctx context.Context) error { return awaitS3(ctx, c.s3) }
 	return nil
 }
