@@ -50,10 +50,11 @@ type Client struct {
 	memory               *gate   // of all open writes
 
 	closed chan struct{}
-	mu     sync.Mutex // guards isClosed and the growth of tasks
+	mu     sync.Mutex // guards writers, isClosed and the growth of tasks
 	// isClosed says that no task may start any more.
 	isClosed bool
 	tasks    sync.WaitGroup
+	writers  map[*Writer]struct{}
 }
 
 // schemasMax bounds the remembered schemas, which only prepared rows need.
@@ -83,6 +84,7 @@ func Connect(ctx context.Context, servers string, opts ...Option) (*Client, erro
 		http:   &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
 		sender: "c-" + rand.Text(), closed: make(chan struct{}),
 		open: openWrites{all: make(map[*openWrite]struct{})}, memory: newGate(o.memoryMax),
+		writers: make(map[*Writer]struct{}),
 	}
 	sequencer := bus.NewSequencer(nc, c.subjects)
 	c.sequencer = sequencer

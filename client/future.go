@@ -11,6 +11,7 @@ type Future struct {
 	done   chan struct{}
 	result Result // these two are set before done is closed
 	err    error
+	failed func(error) // told of err, if any; nil: nobody is
 }
 
 func newFuture(table string) *Future { return &Future{table: table, done: make(chan struct{})} }
@@ -18,6 +19,9 @@ func newFuture(table string) *Future { return &Future{table: table, done: make(c
 func (f *Future) complete(r Result, err error) {
 	f.result, f.err = r, err
 	close(f.done)
+	if err != nil && f.failed != nil {
+		f.failed(err)
+	}
 }
 
 // Done is closed once there is an answer.

@@ -77,21 +77,36 @@ func (o *openWrites) wait(ctx context.Context) error {
 	return nil
 }
 
-// Flush returns once every write that was begun before it has its answer. What the answers are, whoever began the
-// writes is told. Its only error is the end of ctx.
+// Flush returns once every row that was given to the client's writers, and every write that was begun before it, has its
+// answer. What the answers are, whoever began the writes is told. With a directory it waits for what earlier processes
+// have left there, too.
 //
-// With a directory it waits for what earlier processes have left there, too.
-func (c *Client) Flush(ctx context.Context) error { return c.flushJournal(ctx, c.open.wait(ctx)) }
+// Its errors: the end of ctx, and the failed flushes of writers that no function has been told of, each a *FlushError.
+func (c *Client) Flush(ctx context.Context) error {
+	var errs []error
+	for _, w := range c.allWriters() {
+		errs = append(errs, w.Flush(ctx))
+	}
+	errs = append(errs, c.open.wait(ctx))
+	return c.flushJournal(ctx, errors.Join(errs...))
+}
 
-// Drain takes no more writes (they get ErrClosed), waits until the open ones have their answers, and closes the
-// client. If ctx ends before that, the client is closed at once, and the error says so.
+// Drain takes no more rows and writes (they get ErrClosed), waits until the open ones have their answers, and closes the
+// client. If ctx ends before that, the client is closed at once, and the error says so. It has the errors of Flush.
 func (c *Client) Drain(ctx context.Context) error {
+	var errs []error
+	for _, w := range c.allWriters() {
+		errs = append(errs, w.Drain(ctx))
+	}
 	c.open.end(ErrClosed)
-	return errors.Join(c.Flush(ctx), c.Close())
+	return errors.Join(append(errs, c.Flush(ctx), c.Close())...)
 }
 
 // Close ends the client now: it takes no more writes, and open ones return with ErrClosed, and with ErrUnknownOutcome
 // where they may have been stored. It returns when nothing of the client runs any more. See Drain.
+//
+// Its errors are failed flushes of writers that no function has been told of, each a *FlushError; among them are the
+// rows that a writer still held, which are not stored.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	if c.isClosed {
@@ -103,11 +118,19 @@ func (c *Client) Close() error {
 	c.open.end(ErrClosed)
 	c.open.cutAll(ErrClosed)
 	close(c.closed)
-	err := c.closeJournal()
+	writers := c.allWriters()
+	for _, w := range writers {
+		w.end(ErrClosed)
+		w.giveUp()
+	}
+	errs := []error{c.closeJournal()}
 	c.nc.Close()
 	c.tasks.Wait()
 	c.http.CloseIdleConnections()
-	return err
+	for _, w := range writers {
+		errs = append(errs, w.pickUp())
+	}
+	return errors.Join(errs...)
 }
 
 // spawn runs a task that ends by itself once c.closed is closed. It refuses if that has happened.

@@ -86,7 +86,8 @@ func WithRoute(r Route) Option { return func(o *options) { o.route = r } }
 func WithDurability(d Durability) Option { return func(o *options) { o.durability = d } }
 
 // WithMemory bounds the bytes of all open writes, 64 MB if not given. Past it a writer waits for room, and gets
-// ErrOverloaded if its context ends before there is any. A single write that is larger goes alone.
+// ErrOverloaded if its context ends before there is any. A single write that is larger goes alone. Each Writer may hold
+// as much again in rows.
 func WithMemory(bytes int64) Option { return func(o *options) { o.memoryMax = bytes } }
 
 // WithLogger says where to log what no caller is told, such as a lost connection; slog.Default if not given.

@@ -86,6 +86,14 @@ type write struct {
 // numbered says whether the write is identified by the client's numbering.
 func (w *write) numbered() bool { return w.opts.key == "" && !w.opts.anonymous }
 
+// rows are what is written, which outlive the builder that they came from.
+func (w *write) rows() Rows {
+	if w.group != nil {
+		return w.group
+	}
+	return w.payload
+}
+
 // size is what the write holds in memory, in bytes.
 func (w *write) size() int64 {
 	n := len(w.payload.Data)
@@ -126,7 +134,7 @@ func (t *Table) WriteAsync(ctx context.Context, rows Rows, opts ...WriteOption) 
 	w, err := t.newWrite(ctx, rows, opts)
 	if err == nil {
 		w.payload = w.payload.own(rows)
-		err = t.c.startAsync(ctx, w, f)
+		err = t.c.startAsync(ctx, w, f, func(err error) { t.c.failed(&WriteError{Table: t.name, Err: err}) })
 	}
 	if err != nil {
 		f.complete(Result{}, err)
@@ -134,21 +142,21 @@ func (t *Table) WriteAsync(ctx context.Context, rows Rows, opts ...WriteOption) 
 	return f
 }
 
-// startAsync returns once the write is numbered. An error means that it will not be pursued.
-func (c *Client) startAsync(ctx context.Context, w *write, f *Future) error {
+// startAsync returns once the write is numbered. An error means that it will not be pursued; failed is told
+// of what becomes of it otherwise, if it is no success.
+func (c *Client) startAsync(ctx context.Context, w *write, f *Future, failed func(error)) error {
 	if c.journal != nil && w.numbered() {
+		f.failed = failed
 		return c.journal.put(ctx, w, f)
 	}
 	finish, err := c.start(ctx, w, true)
 	if err != nil {
 		return err
 	}
+	f.failed = failed
 	run := func() {
 		r, err := finish()
 		f.complete(r, err)
-		if err != nil {
-			c.failed(&WriteError{Table: w.table, Err: err})
-		}
 	}
 	if !c.spawn(run) {
 		run() // it is cut already
@@ -175,7 +183,7 @@ func (t *Table) newWrite(ctx context.Context, rows Rows, opts []WriteOption) (*w
 		w.group = rows
 		w.payload, err = rows.Payload()
 	case batched:
-		if direct {
+		if direct && t.c.journal == nil {
 			w.group, err = t.Prepare(ctx, rows.(Rows))
 		} else {
 			w.payload, err = rows.(Rows).Payload()
