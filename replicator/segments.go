@@ -165,8 +165,14 @@ func (s *segments) want(id api.SegmentID, proof []*api.LogRecord) (*flight, erro
 	}
 }
 
-// fetch tries the object store, and then the other nodes, until one gives a whole, sound segment.
+// fetch takes what this node holds, else tries the object store, and then the other nodes, until one gives a whole,
+// sound segment.
 func (s *segments) fetch(ctx context.Context, f *flight) ([]segment.Entry, error) {
+	if entries, err := s.fetchHeld(f); err == nil {
+		return entries, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("held segment is of no use here", "segment", f.id.String(), "error", err)
+	}
 	begun := time.Now()
 	entries, objectErr := s.fetchFrom(ctx, s.objects, f)
 	err := objectErr
@@ -227,6 +233,27 @@ func (s *segments) fetchFrom(ctx context.Context, from source, f *flight) ([]seg
 	}
 	path := segment.Path(s.dir, f.id)
 	if err := s.fsys.MkdirAll(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	return entries, s.fsys.Rename(temp, path)
+}
+
+// fetchHeld gives a copy that this node holds for the segment's primary a second name, as its own file. The copy stays
+// what it is until the holder lets it go.
+func (s *segments) fetchHeld(f *flight) ([]segment.Entry, error) {
+	held, temp, path := segment.HeldPath(s.dir, f.id), s.tempName(), segment.Path(s.dir, f.id)
+	if err := s.fsys.Link(held, temp); err != nil {
+		return nil, err
+	}
+	defer s.fsys.Remove(temp) // it is gone if all went well
+	entries, err := s.inspect(temp, f.id)
+	if err == nil {
+		err = prove(f.id, entries, f.proof)
+	}
+	if err == nil {
+		err = s.fsys.MkdirAll(filepath.Dir(path))
+	}
+	if err != nil {
 		return nil, err
 	}
 	return entries, s.fsys.Rename(temp, path)

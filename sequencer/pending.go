@@ -273,10 +273,18 @@ func Pending(r kv.Reader, q api.PendingRequest) (api.PendingAnswer, error) {
 		if u.void {
 			continue
 		}
-		record, err := pendingRecord(r, &u, fenced)
+		over, err := epochOver(r, u.place.Segment, fenced)
 		if err != nil {
 			return answer, err
 		}
+		if q.Fenced && !over {
+			continue
+		}
+		record, err := pendingRecord(r, &u)
+		if err != nil {
+			return answer, err
+		}
+		record.Fenced = over
 		answer.Records = append(answer.Records, record)
 	}
 	return answer, nil
@@ -300,26 +308,26 @@ func pendingRange(q api.PendingRequest) (begin, end []byte, err error) {
 	return begin, end, nil
 }
 
-func pendingRecord(r kv.Reader, u *unstoredAt, fenced map[api.SegmentID]bool) (api.PendingRecord, error) {
-	id := u.place.Segment
-	record, err := getRecord(r, u.place.Shard, u.place.Index)
+// epochOver says whether a segment's epoch is fenced; known keeps what was read before.
+func epochOver(r kv.Reader, id api.SegmentID, known map[api.SegmentID]bool) (bool, error) {
+	id.Sequence = 0
+	if over, seen := known[id]; seen {
+		return over, nil
+	}
+	n, err := getNode(r, id.Node)
 	if err != nil {
-		return api.PendingRecord{}, err
+		return false, err
 	}
-	epoch := api.SegmentID{Node: id.Node, Epoch: id.Epoch}
-	over, known := fenced[epoch]
-	if !known {
-		n, err := getNode(r, id.Node)
-		if err != nil {
-			return api.PendingRecord{}, err
-		}
-		over = fencedError(n, id.Node, id.Epoch) != nil
-		fenced[epoch] = over
-	}
+	known[id] = fencedError(n, id.Node, id.Epoch) != nil
+	return known[id], nil
+}
+
+func pendingRecord(r kv.Reader, u *unstoredAt) (api.PendingRecord, error) {
+	record, err := getRecord(r, u.place.Shard, u.place.Index)
 	return api.PendingRecord{
 		PendingPlace: u.place, Table: record.Table, First: record.First, Last: record.Last(), Rows: record.Rows,
-		Since: u.since, Fenced: over, Holders: record.Holders,
-	}, nil
+		Since: u.since, Holders: record.Holders,
+	}, err
 }
 
 // PendingCount counts the records that are pending, up to max, and tells the tick of the oldest of those.

@@ -38,12 +38,14 @@ type PendingPlace struct {
 
 // PendingRequest lists pending records, by their segments.
 type PendingRequest struct {
-	Node  string        `json:"node,omitempty"`  // only those of this node's segments; "": of all
-	After *PendingPlace `json:"after,omitempty"` // the last one of the page before
-	Limit int           `json:"limit,omitempty"` // at most 1,000; 0: 100
+	Node   string        `json:"node,omitempty"`   // only those of this node's segments; "": of all
+	Fenced bool          `json:"fenced,omitempty"` // only those of fenced epochs
+	After  *PendingPlace `json:"after,omitempty"`  // the last one of the page before
+	Limit  int           `json:"limit,omitempty"`  // at most 1,000; 0: 100
 }
 
-// PendingAnswer is a page of pending records. Next, if not nil, is the After of the next page.
+// PendingAnswer is a page of pending records, which may have fewer than asked for. Next, if not nil, is the After of the
+// next page.
 type PendingAnswer struct {
 	Tick    uint64          `json:"tick"` // now; a tick is about a second
 	Records []PendingRecord `json:"records"`

@@ -112,6 +112,13 @@ func Path(root string, id api.SegmentID) string {
 		strconv.FormatUint(id.Sequence, 10)+".seg")
 }
 
+// HeldPath is the file of a segment that a node holds for another one, in a folder beside those of Path: no node's id
+// begins with a dot.
+func HeldPath(root string, id api.SegmentID) string { return Path(HeldDir(root), id) }
+
+// HeldDir is the folder of those files.
+func HeldDir(root string) string { return filepath.Join(root, ".held") }
+
 func appendHeader(b []byte, id api.SegmentID) ([]byte, error) {
 	if err := api.CheckNode(id.Node); err != nil {
 		return nil, fmt.Errorf("segment header: %w", err)
