@@ -22,6 +22,7 @@ type shard struct {
 	// For everybody else, who must not wait for a disk to know it.
 	lag      atomic.Uint64                    // core.lag
 	standing atomic.Pointer[[]table.Standing] // as the tables had it after the last step
+	pending  atomic.Bool                      // a table stands at a pending record
 }
 
 func newShard(index int, cfg coreConfig, position uint64, now time.Time) *shard {
@@ -86,6 +87,17 @@ func (s *Service) tell(sh *shard) {
 	sh.lag.Store(sh.core.lag())
 	standing := s.tables.Standing(sh.index)
 	sh.standing.Store(&standing)
+	sh.pending.Store(s.tables.Pending(sh.index))
+}
+
+// Pending says whether a table stands at a record whose segment is not in the object store yet. It never waits.
+func (s *Service) Pending() bool {
+	for _, sh := range s.shards {
+		if sh.pending.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // rest waits for a hint, or until something is due.

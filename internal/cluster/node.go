@@ -163,6 +163,9 @@ func (n *node) start(ctx context.Context, l net.Listener, mark string) (err erro
 	if err := n.startReplicator(ctx, l); err != nil {
 		return err
 	}
+	if err := n.startHolder(ctx); err != nil {
+		return err
+	}
 	if err := n.replicator.CaughtUp(ctx, n.cfg.CaughtUpLag); err != nil {
 		return fmt.Errorf("catch up: %w", err)
 	}

@@ -42,6 +42,19 @@ func (s *Store) Standing(shard int) (all []Standing) {
 	return all
 }
 
+// Pending says whether a table of a shard stands at a pending record.
+func (s *Store) Pending(shard int) bool {
+	sh := s.shards[shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for t := range sh.stalled {
+		if t.why == errPending {
+			return true
+		}
+	}
+	return false
+}
+
 // Names lists the tables that are known here, by name, also those without a transaction.
 func (s *Store) Names() []string {
 	s.mu.RLock()
