@@ -20,7 +20,7 @@ type Config struct {
 	// ID names the gateway to primaries, logs and metrics. Two gateways with one id count as one
 	// sender, and then take more than their share of a primary.
 	ID string
-	// Durability of a write that does not say. Only object is there yet.
+	// Durability of a write that does not say.
 	Durability api.Durability
 	// MergeInterval is how long a small write waits for company while a group of its table is on
 	// its way (1 ms). Longer makes larger groups and later answers. Negative: no write waits.
@@ -111,8 +111,8 @@ func (c *Config) check() error {
 	switch {
 	case c.ID == "":
 		return errors.New("gateway: no id")
-	case c.Durability != api.DurabilityObject:
-		return fmt.Errorf("gateway: durability %s is not available yet, use object", c.Durability)
+	case c.Durability != api.DurabilityObject && c.Durability != api.DurabilityWAL:
+		return fmt.Errorf("gateway: unknown durability %s", c.Durability)
 	case min(c.RequestTimeout, c.AttemptTimeout, c.OverloadWait, c.NoPrimaryWait, c.BodyTimeout,
 		c.DrainFor) < 0:
 		return errors.New("gateway: a timeout is negative")

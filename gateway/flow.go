@@ -35,8 +35,6 @@ func (s *Service) admissible(r *request) *api.Error {
 	case len(r.data) > s.cfg.RequestBytesMax:
 		return api.Errorf(api.TooLarge, "the payload has %d bytes, at most %d are allowed", len(r.data),
 			s.cfg.RequestBytesMax)
-	case r.durability == api.DurabilityWAL:
-		return api.Errorf(api.Unavailable, "durability wal is not available yet, use object")
 	}
 	return nil
 }

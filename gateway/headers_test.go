@@ -118,7 +118,7 @@ func TestI8_Headers(t *testing.T) {
 
 		{ingest, h("Braid-Durability", "object"), row, 0, ""},
 		{ingest, h("Braid-Durability", "disk"), row, 400, `"disk"`},
-		{ingest, h("Braid-Durability", "wal"), row, 503, "not available yet"},
+		{ingest, h("Braid-Durability", "wal"), row, 0, ""},
 
 		{ingest, h("Nats-Msg-Id", strings.Repeat("k", 255)), row, 0, ""},
 		{ingest, h("Nats-Msg-Id", strings.Repeat("k", 256)), row, 400, "256 bytes"},

@@ -21,6 +21,8 @@ import (
 // instant answers every commit at once: what is measured is the primary.
 type instant struct{ head atomic.Uint64 }
 
+func (i *instant) Confirm(context.Context, api.SegmentID) (int, error) { return 0, nil }
+
 func (i *instant) Commit(_ context.Context, _ int, r *api.CommitRequest) ([]api.GroupAnswer, error) {
 	answers := make([]api.GroupAnswer, len(r.Groups))
 	for k := range answers {

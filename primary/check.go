@@ -92,9 +92,6 @@ func CheckFrame(frame []byte) (segment.Group, *api.Error) {
 	if err != nil {
 		return g, api.Errorf(api.Invalid, "%v", err)
 	}
-	if g.Header.Durability == api.DurabilityWAL {
-		return g, api.Errorf(api.Invalid, "durability wal is not available yet").InTable(g.Header.Table)
-	}
 	if err := g.Header.CheckIdentities(); err != nil {
 		return g, api.Errorf(api.Invalid, "%v", err).InTable(g.Header.Table)
 	}
@@ -121,7 +118,7 @@ func (s *Service) examine(ctx context.Context, g *group) *api.Error {
 	if e := s.validate(ctx, &parsed); e != nil {
 		return e.InTable(h.Table)
 	}
-	g.shard = api.Shard(h.Table, s.deps.Shards)
+	g.shard, g.level = api.Shard(h.Table, s.deps.Shards), h.Durability
 	g.writes, g.rows = len(h.Writes), h.Rows()
 	g.length, g.crc = parsed.Length, parsed.CRC
 	// A copy, or the frame would be kept until the commit.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -24,6 +25,20 @@ type Config struct {
 	// SealInterval is the least time between two segments that are not full; 10 ms. Too long is latency, too short
 	// is many small objects, which cost money on S3.
 	SealInterval time.Duration
+	// WALSealInterval is the same for segments of durability `wal`, which wait for no object store; 5 ms. They are put
+	// all the same, so shorter costs more there.
+	WALSealInterval time.Duration
+	// WALCopies is how many nodes have a segment synced, this one included, before its groups of durability `wal` are
+	// committed; 2. With 1 the loss of this node's disk loses what is not in the object store yet.
+	WALCopies int
+	// Uploads is how many segments of durability `wal` are put at once; 8.
+	Uploads int
+	// BacklogSegments and BacklogBytes bound what was sealed at `wal` and waits for the object store; 1,024 and 256 MB.
+	// Past them writers get 429. The more segments wait, the longer the interval until the next.
+	BacklogSegments int
+	BacklogBytes    int64
+	// HoldAttempt bounds one attempt to bring a segment to another node; 3 s.
+	HoldAttempt time.Duration
 	// InFlight is how many segments are synced and put at once; 3. One leaves the disk idle between segments, many
 	// make them small.
 	InFlight int
@@ -47,6 +62,18 @@ type Config struct {
 // bus.Request. It is bus.Sequencer.
 type Sequencer interface {
 	Commit(ctx context.Context, shard int, r *api.CommitRequest) ([]api.GroupAnswer, error)
+	// Confirm states that a segment is in the object store, and returns how many records became confirmed.
+	Confirm(ctx context.Context, id api.SegmentID) (int, error)
+}
+
+// Holders are the other nodes, which may be asked to hold a segment.
+type Holders interface {
+	// Live returns those that live. It never waits, and the slice is not changed any more.
+	Live() []string
+	// Send brings a segment to a node: nil means that the node has it whole and synced.
+	Send(ctx context.Context, node string, id api.SegmentID, r io.ReaderAt, size int64) error
+	// Drop tells a node that it may let a segment go.
+	Drop(ctx context.Context, node string, id api.SegmentID) error
 }
 
 // Catalog finds the schema that a fingerprint names; api.Invalid if there is none. It is catalog.Cache.
@@ -62,13 +89,20 @@ type Deps struct {
 	Objects    objstore.Store
 	Sequencer  Sequencer
 	Catalog    Catalog
-	Shards     int // of the cluster
+	Holders    Holders // nil: there are none, and `wal` with more than one copy is not to be had
+	Shards     int     // of the cluster
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.SealInterval, 10*time.Millisecond)
+	setDefault(&c.WALSealInterval, 5*time.Millisecond)
+	setDefault(&c.WALCopies, 2)
+	setDefault(&c.Uploads, 8)
+	setDefault(&c.BacklogSegments, 1024)
+	setDefault(&c.BacklogBytes, 256<<20)
+	setDefault(&c.HoldAttempt, 3*time.Second)
 	setDefault(&c.InFlight, 3)
 	setDefault(&c.AdmissionBytes, 64<<20)
 	setDefault(&c.SegmentBytesMax, api.SegmentBytesMax)
@@ -97,15 +131,23 @@ func (c Config) check() error {
 		return errors.New("no folder for segments")
 	case c.InFlight < 1:
 		return fmt.Errorf("%d segments in flight, at least 1 is needed", c.InFlight)
+	case c.WALCopies < 1 || c.WALCopies > walCopiesMax:
+		return fmt.Errorf("%d copies of a segment at durability wal: between 1 and %d are possible", c.WALCopies, walCopiesMax)
+	case c.Uploads < 1 || c.BacklogSegments < 2 || c.BacklogBytes < 1:
+		return fmt.Errorf("%d uploads at once, a backlog of %d segments and %d bytes: too little",
+			c.Uploads, c.BacklogSegments, c.BacklogBytes)
 	case c.AdmissionBytes < api.GroupBytesMax:
 		return fmt.Errorf("an admission bound of %d bytes is less than one group (%d)", c.AdmissionBytes, api.GroupBytesMax)
 	case c.SegmentBytesMax < largest:
 		return fmt.Errorf("a segment of %d bytes has no room for a group (%d)", c.SegmentBytesMax, largest)
-	case min(c.SealInterval, c.ObjectPatience, c.CommitPatience, c.CommitAttempt, c.DrainFor) < 0:
+	case min(c.SealInterval, c.WALSealInterval, c.HoldAttempt, c.ObjectPatience, c.CommitPatience, c.CommitAttempt, c.DrainFor) < 0:
 		return errors.New("a duration is negative")
 	}
 	return nil
 }
+
+// walCopiesMax bounds the holders that a commit record names.
+const walCopiesMax = 16
 
 func (d Deps) check() error {
 	switch {

@@ -15,8 +15,13 @@ type limits struct {
 	shards         int
 	admissionBytes int64         // frames admitted and not decided
 	segmentBytes   int64         // of a segment file
-	inFlight       int           // segments that are made durable at once
+	inFlight       int           // segments that are made durable at once, of each level
 	sealInterval   time.Duration // at least this long between two seals, unless a segment is full
+	walInterval    time.Duration // the same for segments of level `wal`
+	walCopies      int           // synced copies that a segment of level `wal` needs, this node's included
+	uploads        int           // segments of level `wal` that are put at once
+	backlogMax     int           // segments of level `wal` that wait for the object store, and their bytes
+	backlogBytes   int64
 	objectPatience time.Duration // how long a sender waits for its segment to be durable
 	commitPatience time.Duration // and then for the sequencer
 }
@@ -44,16 +49,32 @@ type core struct {
 
 	lines map[string]*line // by sender; only senders with a group under check
 
+	levels   [levels]level // by durability
+	next     uint64        // sequence of the next segment
+	segments []*wal        // that something is still to be done for, the open ones included, by sequence
+	lastLook time.Duration // when patience was last looked after
+	lanes    []lane        // of commits: the shards at level `object`, then the shards at level `wal`
+
+	// Of level `wal`: see core_wal.go.
+	live    []string // other nodes that live, as the shell knows it at this event
+	turn    int      // whose turn it is to be asked
+	ready   []*wal   // are to be put
+	putting int      // places for puts taken
+	backlog backlog
+
+	effects []effect
+}
+
+// levels is the number of durabilities. What is of one level shares segments and commit requests with nothing of the
+// other: a write at `wal` waits for no object store, and the order of a sender's groups is kept within a level.
+const levels = 2
+
+// level is what the segments of one durability share.
+type level struct {
 	open     *wal   // the segment that is being appended to, nil if none
-	next     uint64 // sequence of the next segment
-	segments []*wal // with an undecided group, the open one included, by sequence
 	waiting  []*wal // sealed, without a place in flight yet
 	flying   int    // places taken
 	lastSeal time.Duration
-	lastLook time.Duration // when patience was last looked after
-	shards   []shard
-
-	effects []effect
 }
 
 // line keeps one sender's groups in the order in which they arrived while they are checked side by side.
@@ -78,6 +99,7 @@ type group struct {
 
 	// From the check on.
 	shard       int
+	level       api.Durability
 	writes      int
 	header      []byte // a copy: the frame is not kept until the commit
 	length, crc uint32 // of the frame
@@ -94,33 +116,49 @@ type group struct {
 type effectKind uint8
 
 const (
-	doAppend effectKind = iota + 1 // group to segment
-	doSeal                         // end segment
-	doLaunch                       // make segment durable
-	doPut                          // put segment, which is synced, into the object store again
-	doCommit                       // send request, for the first time or again
-	doAnswer                       // tell the sender of group
-	doStop                         // nothing more will come: err, or nil after a drain
+	doAppend  effectKind = iota + 1 // group to segment
+	doSeal                          // end segment
+	doLaunch                        // make segment durable: sync it, and at level `object` put it
+	doPut                           // put segment, which is synced, into the object store, perhaps again
+	doHold                          // bring segment to node, which is to hold it
+	doConfirm                       // state that segment is in the object store
+	doDrop                          // segment is settled: its holders, nodes, may let it go, and so may the shell
+	doCommit                        // send request of lane, for the first time or again
+	doAnswer                        // tell the sender of group
+	doStop                          // nothing more will come: err, or nil after a drain
 )
 
 // effect is something for the shell to do. Effects are done in their order, except that nobody waits for a doLaunch,
-// doPut, doCommit or doAnswer before the next.
+// doPut, doHold, doConfirm, doDrop, doCommit or doAnswer before the next.
 type effect struct {
 	kind    effectKind
 	segment uint64
 	reason  string // of doSeal: full, idle or drain
 	group   *group
-	shard   int
+	level   api.Durability // of doAppend to doLaunch
+	node    string
+	nodes   []string
+	lane    int
+	shard   int // of the lane
 	request *api.CommitRequest
 	answer  api.GroupAnswer // of doAnswer; its Err is what a refused group is told
 	err     error           // of doStop
 }
 
 func newCore(l limits) *core {
-	return &core{
-		limits: l, next: 1, lines: make(map[string]*line), shards: make([]shard, l.shards),
-		lastSeal: -l.sealInterval,
+	c := &core{limits: l, next: 1, lines: make(map[string]*line), lanes: make([]lane, levels*l.shards)}
+	for i := range c.levels {
+		c.levels[i].lastSeal = -c.interval(api.Durability(i))
 	}
+	return c
+}
+
+// interval is the least time between two seals of a level.
+func (c *core) interval(d api.Durability) time.Duration {
+	if d == api.DurabilityWAL {
+		return c.walInterval << c.stretch()
+	}
+	return c.sealInterval
 }
 
 // take moves the effects since the last take to into, which it overwrites.
@@ -173,6 +211,9 @@ func (c *core) check(now time.Duration, g *group, refusal *api.Error) {
 		return // the core stopped meanwhile and has answered it
 	}
 	g.stage = checked
+	if refusal == nil {
+		refusal = c.overBacklog(g)
+	}
 	if refusal != nil {
 		c.decide(g, api.GroupAnswer{Err: refusal})
 	}
@@ -215,9 +256,12 @@ func (c *core) proceed(now time.Duration) {
 	if c.mode == stopped {
 		return
 	}
-	c.sealIfIdle(now)
-	c.launch()
-	if c.mode == draining && c.groups == 0 {
+	for d := range api.Durability(levels) {
+		c.sealIfIdle(now, d)
+		c.launch(now, d)
+	}
+	c.upload()
+	if c.mode == draining && c.groups == 0 && len(c.segments) == 0 {
 		c.mode = stopped
 		c.emit(effect{kind: doStop})
 	}
@@ -229,12 +273,9 @@ func (c *core) tick(now time.Duration) {
 		return
 	}
 	for _, s := range c.segments {
-		if s.stage == flying && s.putAgainAt > 0 && now >= s.putAgainAt {
-			s.putAgainAt = 0
-			c.emit(effect{kind: doPut, segment: s.sequence})
-		}
+		c.tickSegment(now, s)
 	}
-	for i := range c.shards {
+	for i := range c.lanes {
 		c.resend(now, i)
 	}
 	if now-c.lastLook >= c.lookInterval() {
@@ -251,22 +292,26 @@ func (l *limits) lookInterval() time.Duration {
 
 // nextTick says when tick is due next if nothing happens before; ok is false if it never is.
 func (c *core) nextTick() (at time.Duration, ok bool) {
-	if c.mode == stopped || c.groups == 0 {
+	if c.mode == stopped || c.groups == 0 && len(c.segments) == 0 {
 		return 0, false
 	}
 	at = c.lastLook + c.lookInterval()
-	if c.open != nil && c.hasPlace() {
-		at = min(at, c.lastSeal+c.sealInterval)
+	sooner := func(t time.Duration) {
+		if t > 0 {
+			at = min(at, t)
+		}
+	}
+	for d := range api.Durability(levels) {
+		if l := &c.levels[d]; l.open != nil && c.hasPlace(d) {
+			at = min(at, l.lastSeal+c.interval(d))
+		}
 	}
 	for _, s := range c.segments {
-		if s.stage == flying && s.putAgainAt > 0 {
-			at = min(at, s.putAgainAt)
-		}
+		sooner(s.putAgainAt)
+		sooner(s.confirmAgainAt)
 	}
-	for i := range c.shards {
-		if sh := &c.shards[i]; sh.againAt > 0 {
-			at = min(at, sh.againAt)
-		}
+	for i := range c.lanes {
+		sooner(c.lanes[i].againAt)
 	}
 	return at, true
 }

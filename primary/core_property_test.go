@@ -155,7 +155,7 @@ func (w *world) look() {
 			}
 			w.inOrder(e.group)
 			w.appended[e.segment]++
-			w.queues[e.group.shard] = append(w.queues[e.group.shard], e.group)
+			w.queues[w.c.laneOf(e.group)] = append(w.queues[w.c.laneOf(e.group)], e.group)
 		case doSeal:
 			w.sealed[e.segment] = true
 		case doLaunch:
@@ -208,25 +208,25 @@ func (w *world) putAgain(n uint64) {
 }
 
 func (w *world) commit(e *effect) {
-	if w.sent[e.shard] {
-		w.failf("two requests of shard %d at once", e.shard)
+	if w.sent[e.lane] {
+		w.failf("two requests of lane %d at once", e.lane)
 	}
-	w.sent[e.shard] = true
-	if r := w.requests[e.shard]; r != nil {
+	w.sent[e.lane] = true
+	if r := w.requests[e.lane]; r != nil {
 		if r != e.request {
-			w.failf("shard %d: another request before the outcome of the first is known", e.shard)
+			w.failf("lane %d: another request before the outcome of the first is known", e.lane)
 		}
 		return
 	}
-	w.requests[e.shard] = e.request
+	w.requests[e.lane] = e.request
 	for _, cg := range e.request.Groups {
 		if !w.durable[cg.Segment] {
 			w.failf("commit of segment %d, which is not durable", cg.Segment)
 		}
-		if g := w.queues[e.shard][0]; g != w.named(cg.Header) {
-			w.failf("shard %d: commit of group %s before %s", e.shard, cg.Header, g.header)
+		if g := w.queues[e.lane][0]; g != w.named(cg.Header) {
+			w.failf("lane %d: commit of group %s before %s", e.lane, cg.Header, g.header)
 		}
-		w.queues[e.shard] = w.queues[e.shard][1:]
+		w.queues[e.lane] = w.queues[e.lane][1:]
 	}
 }
 

@@ -16,13 +16,15 @@ import (
 // TestCoreScenarios plays the scripts of testdata/core. Each reads as a story: a command is an event, the lines under
 // it are what the core wants done. `-rewrite` makes the diff.
 //
-//	new [shards=1 inflight=3 interval=10ms segment=10000 admission=100000]
-//	group NAME [size=100] [shard=0] [sender=S]    arrives and is good
+//	new [shards=1 inflight=3 interval=10ms segment=10000 admission=100000 copies=2 uploads=2 backlog=8]
+//	group NAME [size=100] [shard=0] [sender=S] [wal]   arrives and is good
 //	arrive NAME ...                               arrives
 //	check NAME [err=REASON]                       is found good, or not
 //	at TIME                                       time passes, to that moment since the start
-//	durable N, putfailed N                        of segment N
-//	answer [shard=0] [refuse=NAME] [pending]      the sequencer answers the request under way
+//	durable N, putfailed N                        of segment N; at level wal also:
+//	live NODE …                                   the other nodes that live from now on
+//	synced N, held N NODE, holdfailed N NODE, stored N, confirmed N, confirmfailed N
+//	answer [shard=0] [refuse=NAME] [pending] [wal] the sequencer answers the request under way
 //	unknown [shard=0]                             it does not
 //	fenced, disk, drain, giveup                   the epoch is fenced; a file failed; SIGTERM; the time for it is over
 //	state                                         bytes and groups admitted, and what is open
@@ -66,8 +68,13 @@ func (p *player) play(t *testing.T, d *datadriven.TestData) string {
 		}
 		p.now = at
 		p.c.tick(p.now)
-	case "durable", "putfailed":
+	case "durable", "putfailed", "synced", "held", "holdfailed", "stored", "confirmed", "confirmfailed":
 		p.segment(t, d)
+	case "live":
+		p.c.live = nil
+		for _, a := range d.CmdArgs {
+			p.c.live = append(p.c.live, a.Key)
+		}
 	case "answer", "unknown":
 		p.sequencer(t, d)
 	case "fenced":
@@ -88,16 +95,21 @@ func (p *player) play(t *testing.T, d *datadriven.TestData) string {
 
 func (p *player) create(t *testing.T, d *datadriven.TestData) {
 	l := limits{node: "p1", epoch: 7, shards: 1, admissionBytes: 100000, segmentBytes: 10000, inFlight: 3,
-		sealInterval: 10 * time.Millisecond, objectPatience: 5 * time.Second, commitPatience: 5 * time.Second}
+		sealInterval: 10 * time.Millisecond, objectPatience: 5 * time.Second, commitPatience: 5 * time.Second,
+		walCopies: 2, uploads: 2, backlogMax: 8, backlogBytes: 1 << 20}
 	interval := l.sealInterval.String()
 	d.MaybeScanArgs(t, "shards", &l.shards)
 	d.MaybeScanArgs(t, "inflight", &l.inFlight)
 	d.MaybeScanArgs(t, "segment", &l.segmentBytes)
 	d.MaybeScanArgs(t, "admission", &l.admissionBytes)
 	d.MaybeScanArgs(t, "interval", &interval)
+	d.MaybeScanArgs(t, "copies", &l.walCopies)
+	d.MaybeScanArgs(t, "uploads", &l.uploads)
+	d.MaybeScanArgs(t, "backlog", &l.backlogMax)
 	l.sealInterval, _ = time.ParseDuration(interval)
+	l.walInterval = l.sealInterval
 	*p = player{c: newCore(l), names: make(map[*group]string), groups: make(map[string]*group),
-		asked: make(map[int]*api.CommitRequest), heads: make([]uint64, l.shards)}
+		asked: make(map[int]*api.CommitRequest), heads: make([]uint64, levels*l.shards)}
 }
 
 func (p *player) arrive(t *testing.T, d *datadriven.TestData) *group {
@@ -105,6 +117,9 @@ func (p *player) arrive(t *testing.T, d *datadriven.TestData) *group {
 	d.MaybeScanArgs(t, "size", &g.bytes)
 	d.MaybeScanArgs(t, "shard", &g.shard)
 	d.MaybeScanArgs(t, "sender", &g.sender)
+	if d.HasArg("wal") {
+		g.level = api.DurabilityWAL
+	}
 	name := d.CmdArgs[0].Key
 	g.header = []byte(name)
 	p.names[g], p.groups[name] = name, g
@@ -127,13 +142,37 @@ func (p *player) segment(t *testing.T, d *datadriven.TestData) {
 	if _, err := fmt.Sscan(d.CmdArgs[0].Key, &n); err != nil {
 		d.Fatalf(t, "segment: %v", err)
 	}
-	if d.Cmd == "putfailed" {
+	node := ""
+	if len(d.CmdArgs) > 1 {
+		node = d.CmdArgs[1].Key
+	}
+	switch d.Cmd {
+	case "putfailed":
 		p.c.putFailed(p.now, n)
+		return
+	case "held":
+		p.c.held(p.now, n, node)
+		return
+	case "holdfailed":
+		p.c.holdFailed(p.now, n, node)
+		return
+	case "stored":
+		p.c.uploaded(p.now, n)
+		return
+	case "confirmed":
+		p.c.confirmed(p.now, n)
+		return
+	case "confirmfailed":
+		p.c.confirmFailed(p.now, n)
 		return
 	}
 	offsets := make([]uint64, len(p.c.find(n).groups))
 	for i := range offsets {
 		offsets[i] = uint64(100 * (i + 1))
+	}
+	if d.Cmd == "synced" {
+		p.c.synced(p.now, n, offsets)
+		return
 	}
 	p.c.durable(p.now, n, offsets)
 }
@@ -141,6 +180,9 @@ func (p *player) segment(t *testing.T, d *datadriven.TestData) {
 func (p *player) sequencer(t *testing.T, d *datadriven.TestData) {
 	shard, refuse := 0, ""
 	d.MaybeScanArgs(t, "shard", &shard)
+	if d.HasArg("wal") {
+		shard += p.c.shards // its lane
+	}
 	if d.Cmd == "unknown" {
 		p.c.commitUnknown(p.now, shard)
 		return
@@ -164,8 +206,16 @@ func (p *player) state() string {
 	if at, ok := p.c.nextTick(); ok {
 		next = at.String()
 	}
-	return fmt.Sprintf("admitted %d bytes in %d groups, %d segments in flight, %d waiting, next tick %s\n",
-		p.c.admitted, p.c.groups, p.c.flying, len(p.c.waiting), next)
+	state := fmt.Sprintf("admitted %d bytes in %d groups", p.c.admitted, p.c.groups)
+	flying, waiting := 0, 0
+	for i := range p.c.levels {
+		flying, waiting = flying+p.c.levels[i].flying, waiting+len(p.c.levels[i].waiting)
+	}
+	state += fmt.Sprintf(", %d segments in flight, %d waiting", flying, waiting)
+	if b := p.c.backlog; b.segments > 0 {
+		state += fmt.Sprintf(", backlog of %d segments", b.segments)
+	}
+	return fmt.Sprintf("%s, next tick %s\n", state, next)
 }
 
 // done prints what the core wants done.
@@ -182,10 +232,16 @@ func (p *player) done() string {
 		case doLaunch:
 			fmt.Fprintf(&b, "make segment %d durable\n", e.segment)
 		case doPut:
-			fmt.Fprintf(&b, "put segment %d again\n", e.segment)
+			fmt.Fprintf(&b, "put segment %d%s\n", e.segment, p.again(e.segment))
+		case doHold:
+			fmt.Fprintf(&b, "send segment %d to %s\n", e.segment, e.node)
+		case doConfirm:
+			fmt.Fprintf(&b, "confirm segment %d\n", e.segment)
+		case doDrop:
+			fmt.Fprintf(&b, "segment %d is settled, tell %v\n", e.segment, e.nodes)
 		case doCommit:
 			fmt.Fprintf(&b, "%s\n", p.describe(e))
-			p.asked[e.shard] = e.request
+			p.asked[e.lane] = e.request
 		case doAnswer:
 			fmt.Fprintf(&b, "answer %s: %s\n", p.names[e.group], told(e.answer))
 		case doStop:
@@ -198,14 +254,26 @@ func (p *player) done() string {
 	return b.String()
 }
 
+// again says whether a put is a repeat.
+func (p *player) again(segment uint64) string {
+	if s := p.c.find(segment); s != nil && s.putFailures > 0 {
+		return " again"
+	}
+	return ""
+}
+
 func (p *player) describe(e *effect) string {
 	again := ""
-	if p.asked[e.shard] == e.request {
+	if p.asked[e.lane] == e.request {
 		again = " again"
 	}
 	var groups []string
 	for _, g := range e.request.Groups {
-		groups = append(groups, fmt.Sprintf("%s@%d+%d", g.Header, g.Segment, g.Offset))
+		held := ""
+		if g.State == api.Pending {
+			held = fmt.Sprintf(" pending, held by %v", g.Holders)
+		}
+		groups = append(groups, fmt.Sprintf("%s@%d+%d%s", g.Header, g.Segment, g.Offset, held))
 	}
 	return fmt.Sprintf("commit shard %d%s: %s", e.shard, again, strings.Join(groups, " "))
 }

@@ -17,6 +17,10 @@ type metrics struct {
 	commitRetries       prometheus.Counter
 	answerSeconds       prometheus.Histogram
 	admitted, flying    prometheus.Gauge
+	holdSeconds         prometheus.Histogram
+	holdFailures        prometheus.Counter
+	confirmRetries      prometheus.Counter
+	backlog             prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -39,7 +43,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		commitRetries: counter("commit_retries_total", "Commit requests without an answer, which are repeated."),
 		answerSeconds: histogram("answer_seconds", "Time from a group's arrival to its acknowledgement.", seconds),
 		admitted:      gauge("admitted_bytes", "Bytes of groups that are admitted and not decided."),
-		flying:        gauge("segments_in_flight", "Segments that are being made durable."),
+		holdSeconds: histogram("hold_seconds",
+			"Time to bring a segment to another node, to its answer that it is whole and synced.", seconds),
+		holdFailures:   counter("hold_failures_total", "Attempts to bring a segment to another node that failed."),
+		confirmRetries: counter("confirm_retries_total", "Confirmations without an answer, which are repeated."),
+		backlog: gauge("backlog_segments",
+			"Segments of durability wal that are not in the object store yet."),
+		flying: gauge("segments_in_flight", "Segments that are being made durable."),
 	}
 	if r == nil {
 		return m, nil
@@ -47,6 +57,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	for _, c := range []prometheus.Collector{
 		m.groups, m.rows, m.bytes, m.refused, m.seals, m.segmentBytes, m.syncSeconds, m.putSeconds, m.putRetries,
 		m.commitSeconds, m.commitGroups, m.commitRetries, m.answerSeconds, m.admitted, m.flying,
+		m.holdSeconds, m.holdFailures, m.confirmRetries, m.backlog,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err

@@ -46,10 +46,10 @@ type Service struct {
 	mu       sync.Mutex // guards what follows; nothing that blocks happens under it
 	core     *core
 	effects  []effect
-	disk     []effect // for the appender, in order
-	retry    map[uint64]*walFile
-	armed    time.Duration // when the ticker wakes
-	endedFor error         // set before ended is closed
+	disk     []effect            // for the appender, in order
+	files    map[uint64]*walFile // launched, and not done with
+	armed    time.Duration       // when the ticker wakes
+	endedFor error               // set before ended is closed
 }
 
 // checksMax bounds the groups that wait for a checker; past it senders get 429.
@@ -85,11 +85,13 @@ func newService(cfg Config, deps Deps, m *metrics) *Service {
 		diskWork:  make(chan struct{}, 1),
 		rearm:     make(chan struct{}, 1),
 		ended:     make(chan struct{}),
-		retry:     make(map[uint64]*walFile),
+		files:     make(map[uint64]*walFile),
 		core: newCore(limits{
 			node: cfg.ID, epoch: cfg.Epoch, shards: deps.Shards, admissionBytes: cfg.AdmissionBytes,
 			segmentBytes: cfg.SegmentBytesMax, inFlight: cfg.InFlight, sealInterval: cfg.SealInterval,
 			objectPatience: cfg.ObjectPatience, commitPatience: cfg.CommitPatience,
+			walInterval: cfg.WALSealInterval, walCopies: cfg.WALCopies, uploads: cfg.Uploads,
+			backlogMax: cfg.BacklogSegments, backlogBytes: cfg.BacklogBytes,
 		}),
 	}
 }

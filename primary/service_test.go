@@ -258,7 +258,6 @@ func TestI8_BadGroupsAreRefusedAndHarmNoOther(t *testing.T) {
 		{"cut short", good[:len(good)-1], api.Invalid, "length"},
 		{"flipped bit", flipped, api.Invalid, "checksum"},
 		{"too large", make([]byte, api.GroupBytesMax+1), api.TooLarge, "larger"},
-		{"durability wal", with(func(h *api.GroupHeader) { h.Durability = api.DurabilityWAL }), api.Invalid, "not available yet"},
 		{"unknown fingerprint", with(func(h *api.GroupHeader) { h.Fingerprint[9] ^= 1 }), api.Invalid, "fingerprint"},
 		{"bad table", with(func(h *api.GroupHeader) { h.Table = "a b" }), api.Invalid, "table name"},
 		{"another schema", with(func(h *api.GroupHeader) { h.Fingerprint = testSchema(t).Fingerprint(2) }), api.Invalid, ""},

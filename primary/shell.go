@@ -14,20 +14,29 @@ import (
 func (s *Service) step(event func(c *core, now time.Duration)) {
 	var answers []effect
 	s.mu.Lock()
+	if s.deps.Holders != nil {
+		s.core.live = s.deps.Holders.Live()
+	}
 	event(s.core, s.now())
 	s.effects = s.core.take(s.effects)
 	disk := len(s.disk)
 	for i := range s.effects {
 		switch e := &s.effects[i]; e.kind {
-		case doAppend, doSeal, doLaunch:
+		case doAppend, doSeal, doLaunch, doHold:
 			s.disk = append(s.disk, *e)
 		case doPut:
-			f := s.retry[e.segment]
-			delete(s.retry, e.segment)
+			f := s.files[e.segment]
 			s.spawn(func(ctx context.Context) { s.put(ctx, f) })
+		case doConfirm:
+			id := s.segmentID(e.segment)
+			s.spawn(func(ctx context.Context) { s.confirm(ctx, id) })
+		case doDrop:
+			delete(s.files, e.segment)
+			id, nodes := s.segmentID(e.segment), e.nodes
+			s.spawn(func(ctx context.Context) { s.drop(ctx, id, nodes) })
 		case doCommit:
-			shard, request := e.shard, e.request
-			s.spawn(func(ctx context.Context) { s.commit(ctx, shard, request) })
+			lane, shard, request := e.lane, e.shard, e.request
+			s.spawn(func(ctx context.Context) { s.commit(ctx, lane, shard, request) })
 		case doAnswer:
 			answers = append(answers, *e)
 		case doStop:
@@ -44,7 +53,8 @@ func (s *Service) step(event func(c *core, now time.Duration)) {
 		s.wake(at)
 	}
 	s.metrics.admitted.Set(float64(s.core.admitted))
-	s.metrics.flying.Set(float64(s.core.flying))
+	s.metrics.flying.Set(float64(s.core.levels[api.DurabilityObject].flying + s.core.levels[api.DurabilityWAL].flying))
+	s.metrics.backlog.Set(float64(s.core.backlog.segments))
 	s.mu.Unlock()
 	for i := range answers {
 		s.answer(answers[i].group, &answers[i].answer)
@@ -103,8 +113,8 @@ func (s *Service) answer(g *group, a *api.GroupAnswer) {
 	g.from = nil
 }
 
-// commit is one attempt of a shard's request.
-func (s *Service) commit(ctx context.Context, shard int, r *api.CommitRequest) {
+// commit is one attempt of a lane's request.
+func (s *Service) commit(ctx context.Context, lane, shard int, r *api.CommitRequest) {
 	attempt, cancel := context.WithTimeout(ctx, s.cfg.CommitAttempt)
 	defer cancel()
 	began := s.now()
@@ -114,23 +124,23 @@ func (s *Service) commit(ctx context.Context, shard int, r *api.CommitRequest) {
 	case err == nil && len(answers) == len(r.Groups):
 		s.metrics.commitSeconds.Observe((s.now() - began).Seconds())
 		s.metrics.commitGroups.Observe(float64(len(r.Groups)))
-		s.step(func(c *core, now time.Duration) { c.committed(now, shard, answers) })
+		s.step(func(c *core, now time.Duration) { c.committed(now, lane, answers) })
 	case api.IsName(err, api.Fenced):
 		s.step(func(c *core, _ time.Duration) { c.stop(ErrFenced) })
 	case errors.As(err, &wire) && wire.Name != api.Unavailable && wire.Name != api.Overloaded:
 		// It would be refused the same way for ever, and nothing of the shard may overtake it.
 		s.step(func(c *core, _ time.Duration) { c.stop(&refusedError{shard: shard, err: wire}) })
 	default:
-		s.commitUnknown(ctx, shard, err)
+		s.commitUnknown(ctx, lane, shard, err)
 	}
 }
 
-func (s *Service) commitUnknown(ctx context.Context, shard int, err error) {
+func (s *Service) commitUnknown(ctx context.Context, lane, shard int, err error) {
 	s.metrics.commitRetries.Inc()
 	failures := 0
 	s.step(func(c *core, now time.Duration) {
-		c.commitUnknown(now, shard)
-		failures = c.shards[shard].failures
+		c.commitUnknown(now, lane)
+		failures = c.lanes[lane].failures
 	})
 	if ctx.Err() == nil && failures&(failures-1) == 0 { // the 1st, 2nd, 4th, 8th …
 		s.log.Warn("no answer to a commit request, it is sent again", "shard", shard, "attempts", failures, "error", err)

@@ -142,6 +142,20 @@ func (s *fakeSequencer) Commit(
 	return answers, nil
 }
 
+// Confirm makes the pending records of a segment confirmed.
+func (s *fakeSequencer) Confirm(_ context.Context, id api.SegmentID) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.records {
+		r := &s.records[i]
+		if r.group.State == api.Pending && (api.SegmentID{Node: r.node, Epoch: r.epoch, Sequence: r.group.Segment}) == id {
+			r.group.State = api.Confirmed
+			n++
+		}
+	}
+	return n, nil
+}
+
 func (s *fakeSequencer) decide(r *api.CommitRequest, g *api.CommitGroup) (api.GroupAnswer, error) {
 	h, err := api.ParseGroupHeader(g.Header)
 	if err != nil {
@@ -151,7 +165,7 @@ func (s *fakeSequencer) decide(r *api.CommitRequest, g *api.CommitGroup) (api.Gr
 	if a, ok := s.first[id]; ok {
 		return a, nil
 	}
-	var a api.GroupAnswer
+	a := api.GroupAnswer{Pending: g.State == api.Pending}
 	s.records = append(s.records,
 		record{table: h.Table, txid: s.heads[h.Table] + 1, group: *g, node: r.Node, epoch: r.Epoch})
 	for range h.Writes {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -19,6 +22,7 @@ const openSuffix = ".open"
 // walFile is a segment on its way from its first frame into the object store.
 type walFile struct {
 	id      api.SegmentID
+	level   api.Durability
 	path    string // when it is sealed
 	file    disk.File
 	writer  *segment.Writer
@@ -30,7 +34,7 @@ type walFile struct {
 // are synced. It belongs to one goroutine.
 type appender struct {
 	s      *Service
-	open   *walFile
+	open   [levels]*walFile
 	sealed map[uint64]*walFile // without a place in flight
 
 	effects []effect // those that are being done
@@ -73,75 +77,85 @@ func (a *appender) work() {
 func (a *appender) do(e *effect) error {
 	switch e.kind {
 	case doAppend:
-		return a.append(e.segment, e.group)
+		return a.append(e.segment, e.level, e.group)
 	case doSeal:
-		return a.seal(e.reason)
+		return a.seal(e.level, e.reason)
 	case doLaunch:
 		f := a.sealed[e.segment]
 		delete(a.sealed, e.segment)
+		a.s.keep(f)
 		a.s.spawn(func(ctx context.Context) { a.s.makeDurable(ctx, f) })
+	case doHold:
+		f, node := a.s.kept(e.segment), e.node
+		a.s.spawn(func(ctx context.Context) { a.s.hold(ctx, f, node) })
 	}
 	return nil
 }
 
-func (a *appender) append(sequence uint64, g *group) error {
-	if a.open == nil {
-		if err := a.create(a.s.segmentID(sequence)); err != nil {
+func (a *appender) append(sequence uint64, d api.Durability, g *group) error {
+	if a.open[d] == nil {
+		if err := a.create(a.s.segmentID(sequence), d); err != nil {
 			return err
 		}
 	}
-	offset, err := a.open.writer.Append(g.frame)
+	f := a.open[d]
+	offset, err := f.writer.Append(g.frame)
 	if err != nil {
-		return fmt.Errorf("append to segment %s: %w", a.open.id, err)
+		return fmt.Errorf("append to segment %s: %w", f.id, err)
 	}
-	a.open.offsets = append(a.open.offsets, offset)
+	f.offsets = append(f.offsets, offset)
 	a.s.metrics.appended(g)
 	g.frame = nil
 	return nil
 }
 
-func (a *appender) create(id api.SegmentID) error {
-	f := &walFile{id: id, path: segment.Path(a.s.cfg.SegmentsDir, id)}
+func (a *appender) create(id api.SegmentID, d api.Durability) error {
+	f := &walFile{id: id, level: d, path: segment.Path(a.s.cfg.SegmentsDir, id)}
 	file, err := a.s.deps.FS.Create(f.path + openSuffix)
 	if err != nil {
 		return fmt.Errorf("create segment %s: %w", id, err)
 	}
-	a.open, f.file = f, file
+	a.open[d], f.file = f, file
 	if f.writer, err = segment.NewWriter(file, id); err != nil {
 		return fmt.Errorf("begin segment %s: %w", id, err)
 	}
 	return nil
 }
 
-func (a *appender) seal(reason string) error {
-	f := a.open
+func (a *appender) seal(d api.Durability, reason string) error {
+	f := a.open[d]
 	var err error
 	if f.summary, err = f.writer.Finish(); err != nil {
 		return fmt.Errorf("seal segment %s: %w", f.id, err)
 	}
 	a.s.metrics.sealed(reason, f.summary.Length)
-	a.sealed[f.id.Sequence], a.open = f, nil
+	a.sealed[f.id.Sequence], a.open[d] = f, nil
 	return nil
 }
 
 // close lets go of the files of a process that ends. Their content does not matter any more.
 func (a *appender) close() {
-	if a.open != nil {
-		a.sealed[0] = a.open
-	}
-	for _, f := range a.sealed {
+	files := slices.Collect(maps.Values(a.sealed))
+	for _, f := range append(files, a.open[:]...) {
+		if f == nil {
+			continue
+		}
 		if err := f.file.Close(); err != nil {
 			a.s.log.Debug("unsealed segment not closed", "segment", f.id.String(), "error", err)
 		}
 	}
 }
 
-// makeDurable syncs a sealed segment, gives it its name, and puts it into the object store. The name need not be
-// durable: what counts at `object` is the object store's copy, and a file that is still called .open after a crash
-// is fetched again like any other.
+// makeDurable syncs a sealed segment and gives it its name. At level `object` it puts it into the object store; the name
+// need not be durable then: what counts is the object store's copy, and a file that is still called .open after a crash
+// is fetched again like any other. At level `wal` this file is one of the copies that count.
 func (s *Service) makeDurable(ctx context.Context, f *walFile) {
 	if err := s.syncFile(f); err != nil {
 		s.step(func(c *core, _ time.Duration) { c.stop(err) })
+		return
+	}
+	if f.level == api.DurabilityWAL {
+		s.step(func(c *core, now time.Duration) { c.synced(now, f.id.Sequence, f.offsets) })
 		return
 	}
 	s.put(ctx, f)
@@ -161,6 +175,11 @@ func (s *Service) syncFile(f *walFile) error {
 	if err := s.deps.FS.Rename(f.path+openSuffix, f.path); err != nil {
 		return fmt.Errorf("name segment %s: %w", f.id, err)
 	}
+	if f.level == api.DurabilityWAL {
+		if err := s.deps.FS.SyncDir(filepath.Dir(f.path)); err != nil {
+			return fmt.Errorf("sync the name of segment %s: %w", f.id, err)
+		}
+	}
 	return nil
 }
 
@@ -175,7 +194,7 @@ func (s *Service) put(ctx context.Context, f *walFile) {
 	switch {
 	case err == nil:
 		s.metrics.putSeconds.Observe((s.now() - began).Seconds())
-		s.step(func(c *core, now time.Duration) { c.durable(now, f.id.Sequence, f.offsets) })
+		s.stored(f)
 	case errors.Is(err, objstore.ErrDifferent):
 		err = fmt.Errorf("%w: do two clusters share this object store, or was the sequencer's store set back? "+
 			"Keep both: this file is %s", err, f.path)
@@ -189,13 +208,24 @@ func (s *Service) put(ctx context.Context, f *walFile) {
 	}
 }
 
+// stored brings it to the core that a segment is in the object store.
+func (s *Service) stored(f *walFile) {
+	if f.level == api.DurabilityWAL {
+		s.step(func(c *core, now time.Duration) { c.uploaded(now, f.id.Sequence) })
+		return
+	}
+	s.step(func(c *core, now time.Duration) {
+		delete(s.files, f.id.Sequence)
+		c.durable(now, f.id.Sequence, f.offsets)
+	})
+}
+
 // putTimeout bounds one attempt. It is long, because a put that is given up may still arrive.
 const putTimeout = 30 * time.Second
 
 func (s *Service) putFailed(ctx context.Context, f *walFile, err error) {
 	failures := 0
 	s.step(func(c *core, now time.Duration) {
-		s.retry[f.id.Sequence] = f
 		c.putFailed(now, f.id.Sequence)
 		if w := c.find(f.id.Sequence); w != nil {
 			failures = w.putFailures

@@ -139,6 +139,7 @@ type nodeFlags struct {
 	HTTP      string `name:"http" help:"Address where it serves reads; port 0 picks a free one." default:"127.0.0.1:0"`
 	Advertise string `help:"host:port under which others reach --http. Default: where it listens." placeholder:"ADDRESS"`
 	scrubFlag
+	walFlags
 	ReinstateLag uint64 `help:"Lag, in log records, below which a starting node counts as caught up." default:"1000"`
 }
 
@@ -149,6 +150,7 @@ func (f *nodeFlags) run(p *process, cfg cluster.NodeConfig) error {
 	}
 	cfg.ID, cfg.DataDir, cfg.Objects, cfg.HTTP, cfg.Advertise = f.ID, f.Data, f.Objects, f.HTTP, f.Advertise
 	cfg.S3, cfg.CaughtUpLag = f.config(), f.ReinstateLag
+	cfg.WALCopies, cfg.WALSealInterval = f.WALCopies, f.WALSealInterval
 	return cluster.RunNode(p.ctx, cfg, env, f.tell(p))
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/cluster"
@@ -22,13 +23,20 @@ type upCmd struct {
 	JSON       bool   `help:"Print the ready line as JSON." name:"json"`
 	s3Flags
 	durabilityFlags
+	walFlags
 	sealFlags
 	scrubFlag
 }
 
 // durabilityFlags are the same for everything that takes writes.
 type durabilityFlags struct {
-	Durability string `help:"When a write that does not say counts as durable: object (its segment is in the object store)." default:"object" enum:"object"`
+	Durability string `help:"When a write that does not say counts as durable: object (its segment is in the object store) or wal (it is synced on --wal-copies nodes, and goes to the object store afterwards)." default:"object" enum:"object,wal"`
+}
+
+// walFlags are for whatever may be a primary.
+type walFlags struct {
+	WALCopies       int           `name:"wal-copies" help:"On how many nodes, itself included, a primary has a segment of durability wal synced before it is committed. Too few live nodes is 503." default:"2" placeholder:"N"`
+	WALSealInterval time.Duration `name:"wal-seal-interval" help:"Least time between two segments of durability wal. Default: 5ms; 20ms on s3, where each costs a PUT."`
 }
 
 func (d durabilityFlags) level() api.Durability {
@@ -45,7 +53,7 @@ func (c *upCmd) Run(p *process) error {
 		DataDir: c.Data, NATS: c.NATS, HTTP: c.HTTP, Namespace: c.Namespace,
 		Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: c.Sequencers,
 		Store: c.Store, Objects: c.Objects, S3: c.config(), Durability: c.level(), SealInterval: c.SealInterval,
-		ScrubBytes: c.scrubBytes(),
+		WALCopies: c.WALCopies, WALSealInterval: c.WALSealInterval, ScrubBytes: c.scrubBytes(),
 	}
 	return cluster.Run(p.ctx, cfg, p.log, func(up cluster.Up) { c.tell(p, up) })
 }

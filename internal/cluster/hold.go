@@ -23,14 +23,20 @@ func (n *node) startHolder(ctx context.Context) error {
 	return nil
 }
 
+// holders are the other nodes, as a primary sees them.
+type holders struct {
+	*hold.Peers
+	hold.Ask
+}
+
 // peersEvery is how often nodes that have been silent are forgotten.
 const peersEvery = 200 * time.Millisecond
 
 // startPeers follows the heartbeats of the other nodes: the primary asks those that live to hold its segments.
-func (n *node) startPeers(ctx context.Context) (*hold.Peers, error) {
+func (n *node) startPeers(ctx context.Context) (holders, error) {
 	f, err := bus.NewFollower(n.nc, n.log, nil)
 	if err != nil {
-		return nil, err
+		return holders{}, err
 	}
 	peers := hold.NewPeers(n.cfg.ID, time.Now)
 	stop, err := f.Follow(n.env.Subjects.Heartbeat("*"), bus.JSON(func(h api.Heartbeat) error {
@@ -38,7 +44,7 @@ func (n *node) startPeers(ctx context.Context) (*hold.Peers, error) {
 		return nil
 	}))
 	if err != nil {
-		return nil, err
+		return holders{}, err
 	}
 	n.stack.start(ctx, "peers", func(ctx context.Context) error {
 		ticker := time.NewTicker(peersEvery)
@@ -52,5 +58,5 @@ func (n *node) startPeers(ctx context.Context) (*hold.Peers, error) {
 			}
 		}
 	})
-	return peers, nil
+	return holders{peers, hold.OverNATS(n.nc, n.env.Subjects)}, nil
 }

@@ -39,6 +39,10 @@ type NodeConfig struct {
 	// SealInterval is the least time between two segments of a primary. Shorter is lower latency and more, smaller
 	// objects; 0 is what suits the object store: 100 ms on S3, where each PUT costs money, else 10 ms.
 	SealInterval time.Duration
+	// WALCopies is how many nodes must have a segment of durability `wal` synced; 0: 2.
+	WALCopies int
+	// WALSealInterval is SealInterval for such segments, which wait for no object store; 0: 20 ms on S3, else 5 ms.
+	WALSealInterval time.Duration
 	// ScrubBytes is how many bytes a second the node reads to find damage before it matters; 0: 4 MB, negative: none.
 	ScrubBytes int64
 	// ScrubPause is the rest before each round of that; 0: 10 min.
@@ -55,6 +59,16 @@ func (c NodeConfig) sealInterval() time.Duration {
 		return 100 * time.Millisecond
 	}
 	return 10 * time.Millisecond
+}
+
+func (c NodeConfig) walSealInterval() time.Duration {
+	switch {
+	case c.WALSealInterval != 0:
+		return c.WALSealInterval
+	case strings.HasPrefix(c.Objects, "s3:"):
+		return 20 * time.Millisecond
+	}
+	return 5 * time.Millisecond
 }
 
 // catalogTables is how many tables' schemas a process remembers.
@@ -252,11 +266,16 @@ func (n *node) settle(ctx context.Context) error {
 
 func (n *node) startPrimary(ctx context.Context) error {
 	topology := n.member.Topology()
+	holders, err := n.startPeers(ctx)
+	if err != nil {
+		return err
+	}
 	p, err := primary.New(primary.Config{
 		ID: n.cfg.ID, Epoch: n.member.Epoch(), SegmentsDir: n.segments(), SealInterval: n.cfg.sealInterval(),
+		WALCopies: n.cfg.WALCopies, WALSealInterval: n.cfg.walSealInterval(),
 	}, primary.Deps{
 		Conn: n.nc, Subjects: n.env.Subjects, FS: n.env.FS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
-		Shards: topology.Shards, Logger: n.log, Registerer: n.env.registerer(n.cfg.ID),
+		Shards: topology.Shards, Logger: n.log, Registerer: n.env.registerer(n.cfg.ID), Holders: holders,
 	})
 	if err != nil {
 		return err

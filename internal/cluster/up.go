@@ -32,6 +32,9 @@ type Config struct {
 	Objects    string // "": dir:DATA/objects
 	S3         objstore.S3Config
 	Durability api.Durability
+	// WALCopies and WALSealInterval are as in NodeConfig.
+	WALCopies       int
+	WALSealInterval time.Duration
 	// SealInterval and MergeInterval are as in NodeConfig and GatewayConfig; 0 is the default.
 	SealInterval, MergeInterval time.Duration
 	// ScrubBytes and ScrubPause are as in NodeConfig.
@@ -59,6 +62,15 @@ func (c *Config) check() error {
 	return api.CheckNamespace(c.Namespace)
 }
 
+// warn says what will not work as it may be meant.
+func (c *Config) warn(log *slog.Logger) {
+	copies := max(c.WALCopies, 1)
+	if nodes := c.Primaries + c.Replicas; c.Durability == api.DurabilityWAL && copies > nodes {
+		log.Warn("durability wal needs more nodes than there are: every write will be refused with 503",
+			"wal_copies", copies, "nodes", nodes, "hint", "--replicas adds nodes, --wal-copies 1 does without others")
+	}
+}
+
 // Up is what a cluster that is ready tells.
 type Up struct {
 	NATS  string  `json:"nats"` // nats:// URL
@@ -76,6 +88,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Up)) (err
 	if err := cfg.check(); err != nil {
 		return err
 	}
+	cfg.warn(log)
 	ns, err := startNATS(cfg.NATS, log)
 	if err != nil {
 		return err
@@ -163,6 +176,7 @@ func (u *up) startNodes(ctx context.Context) error {
 				return RunNode(ctx, NodeConfig{
 					ID: id, Role: role, DataDir: filepath.Join(u.cfg.DataDir, "nodes", id),
 					Objects: u.cfg.Objects, S3: u.cfg.S3, HTTP: "127.0.0.1:0", SealInterval: u.cfg.SealInterval,
+					WALCopies: u.cfg.WALCopies, WALSealInterval: u.cfg.WALSealInterval,
 					ScrubBytes: u.cfg.ScrubBytes, ScrubPause: u.cfg.ScrubPause,
 				}, u.env, ready)
 			})

@@ -139,6 +139,20 @@ func (s *sequencerProcess) transact(ctx context.Context, shard int, jobs []job) 
 	}
 }
 
+// confirm states a fact, and tells the nodes which records have changed.
+func (s *sequencerProcess) confirm(ctx context.Context, id api.SegmentID) (done sequencer.Confirmation, err error) {
+	err = s.update(ctx, func(t kv.Txn) (err error) {
+		done, err = s.w.core.Confirm(t, api.ConfirmRequest{Segment: id})
+		return err
+	})
+	for i, shard := range done.Shards {
+		for _, n := range s.w.nodes {
+			n.hint(s.p, shard, replicator.Hint{Changed: done.Indexes[i]})
+		}
+	}
+	return done, err
+}
+
 // errForeseen takes a transaction back.
 var errForeseen = errors.New("only a look")
 
@@ -218,6 +232,18 @@ func (a asker) Commit(_ context.Context, shard int, r *api.CommitRequest) ([]api
 		return nil, err
 	}
 	return api.ParseCommitAnswer(answer)
+}
+
+func (a asker) Confirm(_ context.Context, id api.SegmentID) (n int, err error) {
+	for more := true; more; {
+		done, err := ask(a, "confirm "+id.String(), func(ctx context.Context, s *sequencerProcess) (sequencer.Confirmation, error) {
+			return s.confirm(ctx, id)
+		})
+		if n, more = n+done.Confirmed, done.More; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 func (a asker) Log(_ context.Context, shard int, q api.LogRequest) (api.LogAnswer, error) {
