@@ -39,6 +39,7 @@ type cli struct {
 	Tables     tablesCmd     `cmd:"" help:"Show the tables: head, rows, and how far each node is."`
 	Rows       rowsCmd       `cmd:"" help:"Print a table's rows."`
 	Verify     verifyCmd     `cmd:"" help:"Compare the nodes' digests: do all hold the same rows?"`
+	Void       voidCmd       `cmd:"" help:"Give up rows of durability wal whose holders are all lost, so that their table goes on."`
 	Health     healthCmd     `cmd:"" help:"Ask a service whether it serves; for health checks."`
 	Dump       dumpCmd       `cmd:"" help:"Print what a segment file holds."`
 	NATS       natsCmd       `cmd:"" name:"nats" help:"Run a NATS server." hidden:""`

@@ -38,6 +38,8 @@ type clusterStatus struct {
 	Version uint64       `json:"topology_version"`
 	Shards  int          `json:"shards"`
 	Nodes   []nodeStatus `json:"nodes"`
+	// Pending are the records of durability wal that are not in the object store yet.
+	Pending pendingStatus `json:"pending"`
 }
 
 // Run prints the topology, and what the nodes say of themselves.
@@ -75,9 +77,14 @@ func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (clusterStatus, 
 	}
 	bound, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	topology, err := bus.NewSequencer(nc, subjects).Topology(bound)
+	seq := bus.NewSequencer(nc, subjects)
+	topology, err := seq.Topology(bound)
 	if err != nil {
 		return clusterStatus{}, fmt.Errorf("ask the sequencer: %w", err)
+	}
+	pending, err := pendingOf(bound, seq)
+	if err != nil {
+		return clusterStatus{}, err
 	}
 	select {
 	case <-time.After(c.Listen):
@@ -89,7 +96,8 @@ func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (clusterStatus, 
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	status := clusterStatus{Cluster: topology.Cluster, Version: topology.Version, Shards: topology.Shards}
+	status := clusterStatus{Cluster: topology.Cluster, Version: topology.Version, Shards: topology.Shards,
+		Pending: pending}
 	for _, n := range topology.Nodes {
 		s := nodeStatus{Node: n}
 		if b, ok := heard[n.ID]; ok && b.Epoch == n.Epoch {
@@ -127,7 +135,7 @@ func (s clusterStatus) print(p *process) error {
 			fmt.Fprintf(p.stdout, "%s: tables stand: %s. Try: braid tables\n", n.ID, n.names())
 		}
 	}
-	return nil
+	return s.Pending.print(p.stdout)
 }
 
 // names lists the tables that stand, as far as heartbeats name them.

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/hold"
+)
+
+type voidCmd struct {
+	natsFlags
+	Table string `arg:"" help:"The table."`
+	TxID  uint64 `arg:"" name:"txid" help:"A TxID of the pending record: the one at which the table stands (braid status)."`
+	Yes   bool   `help:"Do not ask."`
+	JSON  bool   `help:"Print JSON." name:"json"`
+}
+
+// voidResult is the output of `braid void --json`: either what was confirmed after all, or what is lost.
+type voidResult struct {
+	Table     string         `json:"table"`
+	Confirmed bool           `json:"confirmed"` // nothing is lost
+	By        string         `json:"by,omitempty"`
+	Lost      api.VoidAnswer `json:"lost"`
+}
+
+// Run gives up a pending record for good, if no live node and not the object store has its segment.
+func (c *voidCmd) Run(p *process) error {
+	nc, err := bus.Connect(bus.Options{Servers: c.Server, Name: "braid-void", Extra: c.options(), Logger: p.log})
+	if err != nil {
+		return fmt.Errorf("%w\nIs a cluster running? --server says where it is", err)
+	}
+	defer nc.Close()
+	subjects := api.Subjects{Namespace: c.Namespace}
+	seq := bus.NewSequencer(nc, subjects)
+	record, err := c.find(p.ctx, seq)
+	if err != nil {
+		return err
+	}
+	by, err := c.settle(p.ctx, nc, subjects, seq, record)
+	if err != nil {
+		return err
+	}
+	result := voidResult{Table: c.Table, Confirmed: by != "", By: by}
+	if !result.Confirmed {
+		if !c.Yes && !c.confirm(p, record) {
+			return errors.New("nothing was done")
+		}
+		if result.Lost, err = c.void(p.ctx, seq, record); err != nil {
+			return err
+		}
+	}
+	if c.JSON {
+		printJSON(p, result)
+	} else {
+		result.print(p)
+	}
+	return nil
+}
+
+// find looks the record up in the list of pending ones.
+func (c *voidCmd) find(ctx context.Context, seq *bus.Sequencer) (api.PendingRecord, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	q := api.PendingRequest{Limit: 1000}
+	for {
+		page, err := seq.Pending(ctx, q)
+		if err != nil {
+			return api.PendingRecord{}, fmt.Errorf("list pending records: %w", err)
+		}
+		for _, r := range page.Records {
+			if r.Table == c.Table && r.First <= c.TxID && c.TxID <= r.Last {
+				return r, c.check(r)
+			}
+		}
+		if q.After = page.Next; q.After == nil {
+			return api.PendingRecord{}, fmt.Errorf("TxID %d of table %s is not pending: nothing to void\n"+
+				"Try: braid status", c.TxID, c.Table)
+		}
+	}
+}
+
+func (c *voidCmd) check(r api.PendingRecord) error {
+	if r.Fenced {
+		return nil
+	}
+	return fmt.Errorf("epoch %d of node %s, which committed TxIDs %d to %d, is not fenced: the node may still bring them "+
+		"into the object store\nIf it is gone for good, wait until failover has declared it dead (braid status)",
+		r.Segment.Epoch, r.Segment.Node, r.First, r.Last)
+}
+
+// settle asks every node that is not known to be gone whether it can bring the segment into the object store. It returns
+// the node that did; "" only if none can, and at least one has looked into the object store.
+func (c *voidCmd) settle(
+	ctx context.Context, nc *nats.Conn, subjects api.Subjects, seq *bus.Sequencer, r api.PendingRecord,
+) (by string, err error) {
+	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	topology, err := seq.Topology(ask)
+	cancel()
+	if err != nil {
+		return "", fmt.Errorf("ask for the nodes: %w", err)
+	}
+	looked, silent := 0, []string{}
+	for _, n := range topology.Nodes {
+		gone := n.State == api.Dead || n.State == api.Stopped
+		one, cancel := context.WithTimeout(ctx, 3*askTimeout)
+		answer, err := hold.OverNATS(nc, subjects).Settle(one, n.ID, r.Segment)
+		cancel()
+		switch {
+		case err == nil && answer.Stored:
+			return n.ID, nil
+		case err == nil && answer.Held:
+			return "", fmt.Errorf("node %s has segment %s: nothing is lost; it puts it into the object store", n.ID, r.Segment)
+		case err == nil:
+			looked++
+		case !gone:
+			silent = append(silent, fmt.Sprintf("%s (%v)", n.ID, err))
+		}
+	}
+	if looked == 0 || len(silent) > 0 {
+		return "", fmt.Errorf("not every node could say whether segment %s is in the object store or on its disk: %s\n"+
+			"Void gives rows up for good, so they are asked first. A node that is gone has to be declared dead (braid status)",
+			r.Segment, strings.Join(silent, ", "))
+	}
+	return "", nil
+}
+
+// confirm asks whoever sits at the terminal.
+func (c *voidCmd) confirm(p *process, r api.PendingRecord) bool {
+	fmt.Fprintf(p.stderr, "Table %s, TxIDs %d to %d: %d rows in %d writes were acknowledged and are on no live node's disk and "+
+		"not in the object store.\nThey were held by %s. If one of those comes back with its disk, nothing is lost.\n"+
+		"After void they are lost for good, and their writers are told so if they ask again. Type the table's name to go on: ",
+		c.Table, r.First, r.Last, r.Rows, r.Last-r.First+1, strings.Join(slices.Sorted(slices.Values(r.Holders)), ", "))
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	return (err == nil || line != "") && strings.TrimSpace(line) == c.Table
+}
+
+func (c *voidCmd) void(ctx context.Context, seq *bus.Sequencer, r api.PendingRecord) (api.VoidAnswer, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	lost, err := seq.Void(ctx, api.VoidRequest{Table: c.Table, TxID: c.TxID, Index: r.Index})
+	if err != nil {
+		return lost, fmt.Errorf("void TxID %d of table %s: %w", c.TxID, c.Table, err)
+	}
+	return lost, nil
+}
+
+func (r *voidResult) print(p *process) {
+	if r.Confirmed {
+		fmt.Fprintf(p.stdout, "%s: nothing is lost: node %s has the segment in the object store, its records are confirmed\n",
+			r.Table, r.By)
+		return
+	}
+	fmt.Fprintf(p.stdout, "%s: TxIDs %d to %d are void, %d rows are lost\n", r.Table, r.Lost.First, r.Lost.Last, r.Lost.Rows)
+}
