@@ -178,14 +178,14 @@ func (c *Client) directly(ctx context.Context, w *write) (send, func(), error) {
 			return Result{}, fmt.Errorf("no primary is live: %w", bus.ErrNoResponders)
 		}
 		last = id
-		r, err := c.attemptGroup(ctx, id, w.table, header, *buf)
+		r, err := c.attemptGroup(ctx, id, w, header, *buf)
 		r.Rows = w.group.rows
 		return r, err
 	}, func() { frames.Put(buf) }, nil
 }
 
 func (c *Client) attemptGroup(
-	ctx context.Context, id, table string, header nats.Header, frame []byte,
+	ctx context.Context, id string, w *write, header nats.Header, frame []byte,
 ) (Result, error) {
 	gate := c.primaries.gate(id)
 	if err := gate.enter(ctx, int64(len(frame))); err != nil {
@@ -205,13 +205,13 @@ func (c *Client) attemptGroup(
 	case len(a.Writes) != 1:
 		return Result{}, fmt.Errorf("%w: %d answers to one write", bus.ErrUnknown, len(a.Writes))
 	}
-	if e := a.Writes[0].Error(table); e != nil {
+	if e := a.Writes[0].Error(w.table); e != nil {
 		return Result{}, e
 	}
-	if a.Pending { // an earlier copy is not in the object store yet
+	if a.Pending && w.opts.durability != WAL { // an earlier copy is not in the object store yet
 		return Result{}, api.Errorf(api.Unavailable, "the write is not confirmed yet")
 	}
-	return Result{Table: table, TxID: a.Writes[0].TxID}, nil
+	return Result{Table: w.table, TxID: a.Writes[0].TxID}, nil
 }
 
 var errNoNode = errors.New("no node can be read from")

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/seed-551dd829/braid/client"
 )
 
 // Config says what to do. The zero value of a field is its default.
@@ -48,7 +50,9 @@ type Config struct {
 	Connections int
 	// Identity is producer (the SDK's numbers: a write of unknown outcome is sent again) or none (as a bare NATS
 	// client writes). producer; for small none.
-	Identity     string
+	Identity string
+	// Durability of the writes: object, wal, or "" for what the gateway takes where a write does not say.
+	Durability   string
 	WriteTimeout time.Duration // of one write with all its repeats, 30 s
 	Seed         uint64        // of the generator: the same seed makes the same rows
 
@@ -140,6 +144,8 @@ func (c *Config) check(isFile bool) error {
 		return fmt.Errorf("via %q is none of gateway, primary, http", c.Via)
 	case !oneOf(c.Identity, "producer", "none"):
 		return fmt.Errorf("identity %q is neither producer nor none", c.Identity)
+	case !oneOf(c.Durability, "", string(client.Object), string(client.WAL)):
+		return fmt.Errorf("durability %q is neither object nor wal", c.Durability)
 	case c.Via == "http" && c.Format == "arrow":
 		return errors.New("HTTP takes line protocol only: --via http goes with --format ilp")
 	case c.Rows > 0 && c.Duration > 0:

@@ -20,13 +20,17 @@ type sender interface {
 
 // sdkSender writes through the SDK.
 type sdkSender struct {
-	client    *client.Client
-	route     client.Route
-	anonymous bool
+	client     *client.Client
+	route      client.Route
+	anonymous  bool
+	durability client.Durability // "": the cluster's
 }
 
 func (s *sdkSender) send(ctx context.Context, b *batch, expected *uint64) (uint64, error) {
-	opts := append(make([]client.WriteOption, 0, 3), client.Via(s.route))
+	opts := append(make([]client.WriteOption, 0, 4), client.Via(s.route))
+	if s.durability != "" {
+		opts = append(opts, client.Durable(s.durability))
+	}
 	if expected != nil {
 		opts = append(opts, client.ExpectTxID(*expected))
 	}
@@ -46,8 +50,9 @@ func (s *sdkSender) send(ctx context.Context, b *batch, expected *uint64) (uint6
 
 // httpSender writes with POST /write, as curl would: without an identity.
 type httpSender struct {
-	url    string
-	client *http.Client
+	url        string
+	client     *http.Client
+	durability string // "": the gateway's
 }
 
 func (s *httpSender) send(ctx context.Context, b *batch, expected *uint64) (uint64, error) {
@@ -57,6 +62,9 @@ func (s *httpSender) send(ctx context.Context, b *batch, expected *uint64) (uint
 	}
 	if expected != nil {
 		request.Header.Set("Braid-Expected-TxID", strconv.FormatUint(*expected, 10))
+	}
+	if s.durability != "" {
+		request.Header.Set("Braid-Durability", s.durability)
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
@@ -108,7 +116,7 @@ func newSenders(ctx context.Context, c *Config, clients []*client.Client, gatewa
 		}
 		h := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: c.Writers * c.InFlight}}
 		for i := range senders {
-			senders[i] = &httpSender{gateway, h}
+			senders[i] = &httpSender{url: gateway, client: h, durability: c.Durability}
 		}
 		return senders, nil
 	}
@@ -117,7 +125,7 @@ func newSenders(ctx context.Context, c *Config, clients []*client.Client, gatewa
 		return nil, err
 	}
 	for i := range senders {
-		senders[i] = &sdkSender{clients[i%len(clients)], routes[i%len(routes)], c.Identity == "none"}
+		senders[i] = &sdkSender{clients[i%len(clients)], routes[i%len(routes)], c.Identity == "none", client.Durability(c.Durability)}
 	}
 	return senders, nil
 }

@@ -35,12 +35,14 @@ type loadtestCmd struct {
 	Batch     int           `help:"Rows in a write. Default: 10000; small and conflict 1."`
 	Rate      float64       `help:"Rows a second to offer whether or not the cluster keeps up; latency then counts from the intended time. Default: as fast as answers come."`
 	Identity  string        `help:"producer (a write of unknown outcome is repeated) or none (as bare NATS clients write). Default: producer; small none." enum:",producer,none" default:""`
+	Level     string        `name:"durability" help:"Durability of the writes: object or wal. Default: what the cluster takes." enum:",object,wal" default:""`
 	Seed      uint64        `help:"Seed of the generated rows." default:"123"`
 	Baseline  bool          `help:"With small: measure bare NATS request-reply in the same run."`
 	Verify    bool          `help:"Prove that every acknowledged write is on every node exactly once."`
 	JSON      string        `name:"json" help:"Write the report to FILE as JSON." placeholder:"FILE"`
 	s3Flags
 	sealFlags
+	walFlags
 }
 
 // Run loads a cluster and prints what came of it; its status is 1 if the verification fails.
@@ -49,7 +51,7 @@ func (c *loadtestCmd) Run(p *process) error {
 		Servers: c.Server, Namespace: c.Namespace, HTTP: c.GatewayAt,
 		Workload: c.Workload, Format: c.Format, Via: c.Via, Table: c.Table,
 		Rows: c.Rows, Duration: c.Duration, Writers: c.Writers, InFlight: c.InFlight, Batch: c.Batch, Rate: c.Rate,
-		Identity: c.Identity, Seed: c.Seed, Baseline: c.Baseline, Verify: c.Verify, JSON: c.JSON,
+		Identity: c.Identity, Durability: c.Level, Seed: c.Seed, Baseline: c.Baseline, Verify: c.Verify, JSON: c.JSON,
 	}
 	deps := loadtest.Deps{
 		Out: p.stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd())), Logger: p.log, NATS: c.options(),
@@ -86,6 +88,7 @@ func (c *loadtestCmd) startCluster(ctx context.Context, p *process) (loadtest.Cl
 			DataDir: dir, NATS: "127.0.0.1:0", HTTP: "127.0.0.1:0", Namespace: c.Namespace,
 			Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: 1, TCP: c.TCP,
 			Objects: objects, S3: c.config(), SealInterval: c.SealInterval,
+			WALCopies: c.WALCopies, WALSealInterval: c.WALSealInterval,
 		}, p.log, func(up cluster.Up) { ready <- up })
 	}()
 	select {
