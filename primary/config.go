@@ -20,6 +20,9 @@ import (
 type Config struct {
 	ID    string
 	Epoch uint64 // of this process, from its registration
+	// FirstSequence numbers the first segment; 1. A node that is primary a second time in one epoch goes on where it
+	// stopped (NextSequence): a number that was used again would name two segments by one name.
+	FirstSequence uint64
 	// SegmentsDir is the folder of all segment files; this process writes in SegmentsDir/ID/Epoch.
 	SegmentsDir string
 	// SealInterval is the least time between two segments that are not full; 10 ms. Too long is latency, too short
@@ -96,6 +99,7 @@ type Deps struct {
 }
 
 func (c Config) withDefaults() Config {
+	setDefault(&c.FirstSequence, 1)
 	setDefault(&c.SealInterval, 10*time.Millisecond)
 	setDefault(&c.WALSealInterval, 5*time.Millisecond)
 	setDefault(&c.WALCopies, 2)
@@ -113,7 +117,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func setDefault[T int | int64 | time.Duration](v *T, d T) {
+func setDefault[T int | int64 | uint64 | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}

@@ -12,6 +12,7 @@ import (
 type limits struct {
 	node           string
 	epoch          uint64
+	first          uint64 // sequence of the first segment
 	shards         int
 	admissionBytes int64         // frames admitted and not decided
 	segmentBytes   int64         // of a segment file
@@ -146,7 +147,7 @@ type effect struct {
 }
 
 func newCore(l limits) *core {
-	c := &core{limits: l, next: 1, lines: make(map[string]*line), lanes: make([]lane, levels*l.shards)}
+	c := &core{limits: l, next: max(l.first, 1), lines: make(map[string]*line), lanes: make([]lane, levels*l.shards)}
 	for i := range c.levels {
 		c.levels[i].lastSeal = -c.interval(api.Durability(i))
 	}

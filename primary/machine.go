@@ -63,15 +63,19 @@ func (m *Machine) Tick() {
 // Drain takes no more groups and finishes what was taken.
 func (m *Machine) Drain() { m.s.step(func(c *core, now time.Duration) { c.drain(now) }) }
 
+// Fence ends the primary at once, because its epoch is over.
+func (m *Machine) Fence() { m.s.Fence() }
+
+// NextSequence is Service.NextSequence.
+func (m *Machine) NextSequence() uint64 { return m.s.NextSequence() }
+
 // Load is what the heartbeat tells.
 func (m *Machine) Load() Load { return m.s.Load() }
 
 // Ended says whether the primary has come to its end, and why: nil after a drain.
 func (m *Machine) Ended() (bool, error) {
-	select {
-	case <-m.s.ended:
-		return true, m.s.endedFor
-	default:
+	if !isClosed(m.s.ended) {
 		return false, nil
 	}
+	return true, m.s.endedFor
 }

@@ -35,6 +35,7 @@ type Service struct {
 	unpacking chan struct{} // one token for each group that is unpacked at this moment
 	diskWork  chan struct{} // disk has something
 	rearm     chan struct{} // the next tick is earlier than the ticker thinks
+	ready     chan struct{} // closed once groups reach this process
 	ended     chan struct{} // closed by doStop
 
 	running sync.WaitGroup                  // goroutines of Run
@@ -84,10 +85,11 @@ func newService(cfg Config, deps Deps, m *metrics) *Service {
 		unpacking: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		diskWork:  make(chan struct{}, 1),
 		rearm:     make(chan struct{}, 1),
+		ready:     make(chan struct{}),
 		ended:     make(chan struct{}),
 		files:     make(map[uint64]*walFile),
 		core: newCore(limits{
-			node: cfg.ID, epoch: cfg.Epoch, shards: deps.Shards, admissionBytes: cfg.AdmissionBytes,
+			node: cfg.ID, epoch: cfg.Epoch, first: cfg.FirstSequence, shards: deps.Shards, admissionBytes: cfg.AdmissionBytes,
 			segmentBytes: cfg.SegmentBytesMax, inFlight: cfg.InFlight, sealInterval: cfg.SealInterval,
 			objectPatience: cfg.ObjectPatience, commitPatience: cfg.CommitPatience,
 			walInterval: cfg.WALSealInterval, walCopies: cfg.WALCopies, uploads: cfg.Uploads,
@@ -140,9 +142,59 @@ func (s *Service) serve(ctx context.Context) error {
 	err = b.Handle("write", s.deps.Subjects.PrimaryWrite(s.cfg.ID),
 		bus.Endpoint{PendingBytes: int(pending)}, s.handle)
 	if err == nil {
+		err = s.listening(ctx)
+	}
+	if err == nil {
 		err = s.waitForEnd(ctx)
 	}
 	return errors.Join(err, b.Stop())
+}
+
+// listening waits until the NATS server knows of the subscription: from then on nobody who writes meets "no
+// responders". A connection that is down makes up for it when it is back.
+func (s *Service) listening(ctx context.Context) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, flushTimeout)
+		err := s.deps.Conn.FlushWithContext(attempt)
+		cancel()
+		switch {
+		case err == nil:
+			close(s.ready)
+			return nil
+		case ctx.Err() != nil || isClosed(s.ended):
+			return nil
+		case s.deps.Conn.IsClosed():
+			return fmt.Errorf("primary %s: listen for groups: %w", s.cfg.ID, err)
+		}
+		s.log.Warn("the NATS server does not answer, waiting for it", "error", err)
+	}
+}
+
+// flushTimeout bounds one attempt to have the NATS server's answer.
+const flushTimeout = time.Second
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Ready is closed once groups reach the primary.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Fence ends the primary at once, because its epoch is over: every open group is answered 503, since it may have been
+// committed, and Run returns ErrFenced. It may be called at any time, from any goroutine, while Run runs.
+func (s *Service) Fence() { s.step(func(c *core, _ time.Duration) { c.stop(ErrFenced) }) }
+
+// NextSequence is the number that the next segment would have: Config.FirstSequence of a primary that follows this one
+// in the same epoch, once Run has returned.
+func (s *Service) NextSequence() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.core.next
 }
 
 func (s *Service) waitForEnd(ctx context.Context) error {

@@ -113,7 +113,13 @@ func (s *settler) folder(ctx context.Context, epoch uint64, dir string) error {
 	if left > 0 {
 		return nil
 	}
-	return s.deps.FS.Remove(dir)
+	if err := s.deps.FS.Remove(dir); err != nil {
+		// A replicator that runs already may have fetched a segment into it meanwhile.
+		if now, dirErr := readDir(s.deps.FS, dir); dirErr != nil || len(now) == 0 {
+			return err
+		}
+	}
+	return nil
 }
 
 // decide says whether a file is to be deleted, and counts it.

@@ -61,6 +61,7 @@ func (s Subjects) ParseIngest(subject string) (node, table string, ok bool) {
 // What services say to each other.
 func (s Subjects) PrimaryWrite(node string) string { return s.of("braid.primary." + node + ".write") }
 func (s Subjects) NodeInfo(node string) string     { return s.of("braid.node." + node + ".info") }
+func (s Subjects) NodeDrain(node string) string    { return s.of("braid.node." + node + ".drain") }
 func (s Subjects) NodeDigest(node string) string   { return s.of("braid.node." + node + ".digest") }
 func (s Subjects) NodeHold(node string) string     { return s.of("braid.node." + node + ".hold") }
 func (s Subjects) Commit(shard int) string {

@@ -118,16 +118,19 @@ func (f *failing) service(name string, run func(context.Context, func(Ready)) er
 	}
 }
 
-// node starts a primary. One that fails is no failure of the stack.
+// node starts a primary, or a replica if its id begins with r. One that fails is no failure of the stack.
 func (f *failing) node(id string) {
 	f.t.Helper()
 	out := make(chan error, 1)
 	f.ended[id] = out
-	env := f.env
+	env, role := f.env, api.Primary
+	if id[0] == 'r' {
+		role = api.Replica
+	}
 	env.Registry, env.FS = NewRegistry(), fullDisk{disk.OS, f.full[id]}
 	f.service(id, func(ctx context.Context, ready func(Ready)) error {
 		err := RunNode(ctx, NodeConfig{
-			ID: id, Role: api.Primary, DataDir: filepath.Join(f.dir, id), Objects: "dir:" + filepath.Join(f.dir, "objects"),
+			ID: id, Role: role, DataDir: filepath.Join(f.dir, id), Objects: "dir:" + filepath.Join(f.dir, "objects"),
 			HTTP: "127.0.0.1:0", SealInterval: time.Millisecond,
 		}, env, ready)
 		out <- err

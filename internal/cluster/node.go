@@ -3,14 +3,9 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +17,6 @@ import (
 	"github.com/seed-551dd829/braid/internal/disk"
 	"github.com/seed-551dd829/braid/internal/member"
 	"github.com/seed-551dd829/braid/internal/objstore"
-	"github.com/seed-551dd829/braid/primary"
 	"github.com/seed-551dd829/braid/replicator"
 )
 
@@ -74,14 +68,11 @@ func (c NodeConfig) walSealInterval() time.Duration {
 // catalogTables is how many tables' schemas a process remembers.
 const catalogTables = 4096
 
-// leaveTimeout bounds what a node that leaves waits for the sequencer: it goes even if nobody hears it.
-const leaveTimeout = 3 * time.Second
-
-// RunNode runs a node until ctx ends or a part of it fails. It calls ready when the node is live.
+// RunNode runs a node until ctx ends, it is told to drain, or a part of it fails. It calls ready when the node is live.
 //
-//	       heartbeats ── member ──────────── registers, says state, load and lag
+//	       heartbeats ── member ── life ──── registers, says state, starts and drains what takes writes
 //	                       │   ▲
-//	groups ──▶ primary ────┼───┘ load        (role primary only)
+//	groups ──▶ primary ────┼───┘ load        (while the topology says primary)
 //	             │ sealed  │
 //	             ▼ files   ▼ lag
 //	          segments ◀── replicator ◀───── commit logs, object store
@@ -115,39 +106,47 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 		return err
 	}
 	defer l.Close() // a second time where it was served; harmless
-	n := &node{cfg: cfg, env: env, nc: nc, beats: beats, stack: newStack(), log: env.Logger}
+	n := &node{cfg: cfg, env: env, nc: nc, beats: beats, http: l, stack: newStack(), log: env.Logger}
 	if n.cfg.Advertise == "" {
 		n.cfg.Advertise = l.Addr().String()
 	}
-	err = n.start(ctx, l, folder.Mark)
-	if err == nil {
-		ready(Ready{Service: string(cfg.Role), ID: cfg.ID, HTTP: n.cfg.Advertise, Epoch: n.member.Epoch()})
-		err = n.stack.wait(ctx)
+	defer func() {
+		if c, ok := n.objects.(io.Closer); ok {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	if err := n.open(ctx); err != nil {
+		return err
 	}
-	err = errors.Join(err, n.leave())
-	if c, ok := n.objects.(io.Closer); ok {
-		err = errors.Join(err, c.Close())
-	}
-	return err
+	err = n.live(ctx, folder.Mark, func() {
+		ready(Ready{Service: string(cfg.Role), ID: cfg.ID, HTTP: n.cfg.Advertise, Epoch: n.member.Self().Epoch})
+	})
+	return errors.Join(err, n.stack.stop())
 }
 
 // node is what RunNode has built so far.
 type node struct {
-	cfg       NodeConfig
-	env       Env
-	nc, beats *nats.Conn
-	log       *slog.Logger
-	stack     *stack
+	cfg   NodeConfig
+	env   Env
+	nc    *nats.Conn
+	beats *nats.Conn // heartbeats, topologies, and what is said to and asked by the registry: no load delays it
+	http  net.Listener
+	log   *slog.Logger
+	stack *stack
 
-	seq        *bus.Sequencer
-	member     *member.Member
-	catalog    *catalog.Cache
-	objects    objstore.Store
-	replicator *replicator.Service
+	seq         *bus.Sequencer // over nc
+	registrySeq *bus.Sequencer // over beats
+	member      *member.Member
+	catalog     *catalog.Cache
+	objects     objstore.Store
+	shards      int // of the cluster, known from the first registration on
+	replicator  *replicator.Service
+	holders     holders // the other nodes, as a primary part sees them
 }
 
-func (n *node) start(ctx context.Context, l net.Listener, mark string) (err error) {
-	n.seq = bus.NewSequencer(n.nc, n.env.Subjects)
+// open makes what needs no epoch.
+func (n *node) open(ctx context.Context) error {
+	n.seq, n.registrySeq = bus.NewSequencer(n.nc, n.env.Subjects), bus.NewSequencer(n.beats, n.env.Subjects)
 	n.catalog = catalog.New(n.seq.Schema, catalogTables)
 	objects, err := objstore.Open(ctx, n.cfg.Objects, n.cfg.S3)
 	if err != nil {
@@ -156,168 +155,19 @@ func (n *node) start(ctx context.Context, l net.Listener, mark string) (err erro
 	if n.env.Objects != nil {
 		objects = n.env.Objects(objects)
 	}
-	if n.objects, err = objstore.Instrument(objects, n.env.registerer(n.cfg.ID)); err != nil {
-		return err
-	}
-	n.member, err = member.Register(ctx, member.Config{
-		ID: n.cfg.ID, Role: n.cfg.Role, HTTP: n.cfg.Advertise, Mark: mark,
-	}, n.seq, n.log)
-	if err != nil {
-		return err
-	}
-	n.log = n.log.With("epoch", n.member.Epoch())
+	n.objects, err = objstore.Instrument(objects, n.env.registerer(n.cfg.ID))
+	return err
+}
+
+// live starts what speaks for the node, and lives.
+func (n *node) live(ctx context.Context, mark string, ready func()) error {
+	n.member = member.New(member.Config{ID: n.cfg.ID, HTTP: n.cfg.Advertise}, n.log)
 	n.stack.start(ctx, "heartbeats", func(ctx context.Context) error {
 		return n.member.Beat(ctx, n.beats, n.env.Subjects)
 	})
-	if n.cfg.Role == api.Primary { // before the replicator, which fetches into the same folders
-		if err := n.settle(ctx); err != nil {
-			return err
-		}
-	}
-	if err := n.startReplicator(ctx, l); err != nil {
+	l := newLife(n, mark)
+	if err := n.startInfo(ctx, l); err != nil {
 		return err
 	}
-	if err := n.startHolder(ctx); err != nil {
-		return err
-	}
-	if err := n.replicator.CaughtUp(ctx, n.cfg.CaughtUpLag); err != nil {
-		return fmt.Errorf("catch up: %w", err)
-	}
-	if n.cfg.Role == api.Primary {
-		if err := n.startPrimary(ctx); err != nil {
-			return err
-		}
-	}
-	return n.member.SetState(ctx, api.Live)
-}
-
-func (n *node) segments() string { return filepath.Join(n.cfg.DataDir, "segments") }
-
-func (n *node) startReplicator(ctx context.Context, l net.Listener) (err error) {
-	topology := n.member.Topology()
-	n.replicator, err = replicator.New(replicator.Config{
-		ID: n.cfg.ID, DataDir: n.cfg.DataDir, SegmentsDir: n.segments(),
-		ScrubBytes: n.cfg.ScrubBytes, ScrubPause: n.cfg.ScrubPause,
-	}, replicator.Deps{
-		Conn: n.nc, Subjects: n.env.Subjects, FS: n.env.FS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
-		Shards: topology.Shards, Logger: n.log, Registerer: n.env.registerer(n.cfg.ID),
-		Topology: n.seq.Topology,
-	})
-	if err != nil {
-		return err
-	}
-	n.member.Report(nil, n.replicator.Lag)
-	n.member.ReportStanding(n.standing)
-	n.stack.start(ctx, "replicator", n.replicator.Run)
-	n.stack.start(ctx, "http", func(ctx context.Context) error {
-		stop := context.AfterFunc(ctx, n.replicator.StopWaiting)
-		defer stop()
-		return n.env.serve(ctx, l, n.env.mux(n.readyz, n.replicator.Handler()))
-	})
-	return n.startInfo(ctx)
-}
-
-// standing is what the node's heartbeats tell of tables that stand.
-func (n *node) standing() api.Standing {
-	names := slices.Sorted(maps.Keys(n.replicator.Standing()))
-	return api.Standing{TablesStanding: len(names), StandingNames: names[:min(len(names), api.StandingNamesMax)]}
-}
-
-// startInfo answers `info`: who this node is, and how far it has come.
-func (n *node) startInfo(ctx context.Context) error {
-	s, err := bus.NewService(n.nc, bus.ServiceOptions{
-		Name: "braid-node", Version: api.Version, Description: "node " + n.cfg.ID, Logger: n.log,
-		Registerer: n.env.registerer(n.cfg.ID),
-	})
-	if err != nil {
-		return err
-	}
-	err = s.Handle("info", n.env.Subjects.NodeInfo(n.cfg.ID), bus.Endpoint{}, func(r bus.Incoming) {
-		applied := make(map[string]uint64)
-		for shard, index := range n.replicator.Applied() {
-			applied[strconv.Itoa(shard)] = index
-		}
-		if err := r.ReplyJSON(n.member.Info(api.Version, applied), nil); err != nil {
-			n.log.Warn("info not answered", "error", err)
-		}
-	})
-	if err != nil {
-		return errors.Join(err, s.Stop())
-	}
-	n.stack.start(ctx, "info", func(ctx context.Context) error {
-		<-ctx.Done()
-		return s.Stop()
-	})
-	return nil
-}
-
-// settle decides about this node's own segments of earlier epochs. Registering came first and has fenced them, so
-// that nobody can commit one after it was looked at.
-func (n *node) settle(ctx context.Context) error {
-	report, err := primary.Settle(ctx, primary.SettleConfig{
-		ID: n.cfg.ID, Epoch: n.member.Epoch(), SegmentsDir: n.segments(),
-	}, primary.SettleDeps{FS: n.env.FS, Objects: n.objects, Logger: n.log})
-	if err != nil {
-		return fmt.Errorf("settle old segments: %w", err)
-	}
-	n.log.Info("old segments settled", "report", report)
-	return nil
-}
-
-func (n *node) startPrimary(ctx context.Context) error {
-	topology := n.member.Topology()
-	holders, err := n.startPeers(ctx)
-	if err != nil {
-		return err
-	}
-	p, err := primary.New(primary.Config{
-		ID: n.cfg.ID, Epoch: n.member.Epoch(), SegmentsDir: n.segments(), SealInterval: n.cfg.sealInterval(),
-		WALCopies: n.cfg.WALCopies, WALSealInterval: n.cfg.walSealInterval(),
-	}, primary.Deps{
-		Conn: n.nc, Subjects: n.env.Subjects, FS: n.env.FS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
-		Shards: topology.Shards, Logger: n.log, Registerer: n.env.registerer(n.cfg.ID), Holders: holders,
-	})
-	if err != nil {
-		return err
-	}
-	n.member.Report(func() member.Load {
-		l := p.Load()
-		return member.Load{Fraction: l.Fraction, FreeBytes: l.FreeBytes, Senders: l.Senders}
-	}, nil)
-	n.stack.start(ctx, "primary", p.Run)
-	return nil
-}
-
-func (n *node) readyz() error {
-	if s := n.member.State(); s != api.Live {
-		return fmt.Errorf("node %s is %s", n.cfg.ID, s)
-	}
-	return nil
-}
-
-// leave ends the node on purpose: heartbeats say `draining` first, so that gateways turn away; then the primary
-// finishes what it has; then the registry hears that nobody needs to stand in.
-func (n *node) leave() error {
-	if n.member == nil {
-		return n.stack.stop()
-	}
-	live := n.member.State() == api.Live
-	if live {
-		n.member.Announce(api.Draining)
-		n.say(api.Draining)
-	}
-	err := n.stack.stopPart("primary")
-	if live && err == nil {
-		n.say(api.Stopped)
-	}
-	return errors.Join(err, n.stack.stop())
-}
-
-// say writes a leaving node's state into the registry. One that cannot is found silent, and treated as dead.
-func (n *node) say(s api.State) {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	if err := n.member.SetState(ctx, s); err != nil {
-		n.log.Warn("left without saying so", "state", s, "error", err)
-	}
+	return l.run(ctx, ready)
 }

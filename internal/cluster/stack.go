@@ -78,16 +78,6 @@ func (p *part) failure() error {
 	return fmt.Errorf("%s: %w", p.name, p.err)
 }
 
-// stopPart stops one part out of turn, and waits for it.
-func (s *stack) stopPart(name string) error {
-	for _, p := range s.parts {
-		if p.name == name {
-			return p.stop()
-		}
-	}
-	return nil
-}
-
 // stop ends every part, the one that was started last first. It returns errors that nobody has heard of.
 func (s *stack) stop() error {
 	var errs []error

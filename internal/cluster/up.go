@@ -173,12 +173,7 @@ func (u *up) startNodes(ctx context.Context) error {
 		for i := range count {
 			id := prefix + strconv.Itoa(i+1)
 			err := u.service(ctx, id, func(ctx context.Context, ready func(Ready)) error {
-				return RunNode(ctx, NodeConfig{
-					ID: id, Role: role, DataDir: filepath.Join(u.cfg.DataDir, "nodes", id),
-					Objects: u.cfg.Objects, S3: u.cfg.S3, HTTP: "127.0.0.1:0", SealInterval: u.cfg.SealInterval,
-					WALCopies: u.cfg.WALCopies, WALSealInterval: u.cfg.WALSealInterval,
-					ScrubBytes: u.cfg.ScrubBytes, ScrubPause: u.cfg.ScrubPause,
-				}, u.env, ready)
+				return u.node(ctx, id, role, ready)
 			})
 			if err != nil {
 				return err
@@ -190,6 +185,21 @@ func (u *up) startNodes(ctx context.Context) error {
 		return err
 	}
 	return start("r", u.cfg.Replicas, api.Replica)
+}
+
+// node runs a node. One that was told to drain leaves the cluster, not the process: the others go on.
+func (u *up) node(ctx context.Context, id string, role api.Role, ready func(Ready)) error {
+	wasReady := false
+	err := RunNode(ctx, NodeConfig{
+		ID: id, Role: role, DataDir: filepath.Join(u.cfg.DataDir, "nodes", id),
+		Objects: u.cfg.Objects, S3: u.cfg.S3, HTTP: "127.0.0.1:0", SealInterval: u.cfg.SealInterval,
+		WALCopies: u.cfg.WALCopies, WALSealInterval: u.cfg.WALSealInterval,
+		ScrubBytes: u.cfg.ScrubBytes, ScrubPause: u.cfg.ScrubPause,
+	}, u.env, func(r Ready) { wasReady = true; ready(r) })
+	if err == nil && wasReady {
+		<-ctx.Done()
+	}
+	return err
 }
 
 // startNATS starts an embedded server with the limits that Braid needs.

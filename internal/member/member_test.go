@@ -71,44 +71,45 @@ func (s *sequencer) SetNodeState(
 
 var config = member.Config{ID: "p1", Role: api.Primary, HTTP: "127.0.0.1:1", Mark: "m"}
 
+func registry(s *sequencer) *member.Registry {
+	return member.NewRegistry(config, s, slog.New(slog.DiscardHandler))
+}
+
 // TestRegisterAsksAgainUnderOneAttempt: an answer that is lost must not cost a second epoch.
 func TestRegisterAsksAgainUnderOneAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sequencer{errs: []error{bus.ErrNoResponders, bus.ErrUnknown, api.Errorf(api.Unavailable, "busy")}}
-		m, err := member.Register(t.Context(), config, s, slog.New(slog.DiscardHandler))
-		if err != nil || m.Epoch() != 7 || m.State() != api.Recovering {
-			t.Fatalf("%v", err)
+		r := registry(s)
+		answer, err := r.Register(t.Context())
+		if err != nil || answer.Epoch != 7 {
+			t.Fatalf("%+v %v", answer, err)
 		}
 		if len(s.attempts) != 4 || s.attempts[0] == "" || s.attempts[0] != s.attempts[3] {
 			t.Fatalf("attempts %q", s.attempts)
+		}
+		// Another registration is another attempt: it is to get another epoch.
+		if _, err := r.Register(t.Context()); err != nil || s.attempts[4] == s.attempts[3] {
+			t.Fatalf("%v attempts %q", err, s.attempts)
 		}
 	})
 }
 
 func TestRegisterRefusedIsFinal(t *testing.T) {
 	s := &sequencer{errs: []error{api.Errorf(api.Forbidden, "another data folder owns p1")}}
-	_, err := member.Register(t.Context(), config, s, slog.New(slog.DiscardHandler))
+	_, err := registry(s).Register(t.Context())
 	if !api.IsName(err, api.Forbidden) || len(s.attempts) != 1 {
 		t.Fatalf("%v after %d attempts", err, len(s.attempts))
 	}
 }
 
-// TestI6_StateIsConditionalOnEpoch: the request carries the epoch, and a refusal leaves heartbeats as they were.
+// TestI6_StateIsConditionalOnEpoch: the request carries the epoch, and a refusal is final.
 func TestI6_StateIsConditionalOnEpoch(t *testing.T) {
-	s := &sequencer{}
-	m, err := member.Register(t.Context(), config, s, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.errs = []error{api.Errorf(api.Fenced, "epoch 7 is fenced")}
-	if err := m.SetState(t.Context(), api.Live); !api.IsName(err, api.Fenced) {
+	s := &sequencer{errs: []error{api.Errorf(api.Fenced, "epoch 7 is fenced")}}
+	if _, err := registry(s).SetState(t.Context(), 7, api.Live); !api.IsName(err, api.Fenced) {
 		t.Fatalf("%v", err)
 	}
-	if s.states[0].Epoch != 7 || m.Heartbeat().State != api.Recovering {
-		t.Fatalf("asked with %+v, heartbeat says %s", s.states[0], m.Heartbeat().State)
-	}
-	if err := m.SetState(t.Context(), api.Live); err != nil || m.Heartbeat().State != api.Live {
-		t.Fatalf("%v, heartbeat says %s", err, m.Heartbeat().State)
+	if len(s.states) != 1 || s.states[0].Epoch != 7 {
+		t.Fatalf("asked with %+v", s.states)
 	}
 }
 
@@ -117,8 +118,7 @@ func TestRegisterEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		s := &sequencer{errs: []error{bus.ErrNoResponders}}
-		_, err := member.Register(ctx, config, s, slog.New(slog.DiscardHandler))
-		if !errors.Is(err, context.Canceled) {
+		if _, err := registry(s).Register(ctx); !errors.Is(err, context.Canceled) {
 			t.Fatalf("%v", err)
 		}
 	})
