@@ -166,6 +166,15 @@ func (c *cluster) silence(id string) {
 	delete(c.beats, id)
 }
 
+// unable has a primary say that it cannot take writes.
+func (c *cluster) unable(id, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.beats[id]
+	h.Unable = why
+	c.beats[id] = h
+}
+
 // unlisten ends a primary's subscription, as a process that is gone does.
 func (c *cluster) unlisten(id string) {
 	if err := c.services[id].Stop(); err != nil {

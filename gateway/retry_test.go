@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -198,6 +199,37 @@ func TestChosenPrimary(t *testing.T) {
 	if c.count("p1") != 0 {
 		t.Fatal("p1 saw a group that was for p2")
 	}
+}
+
+// TestI3_AnUnablePrimaryIsLeft: a primary that cannot go on says so while a group hangs there. The group goes elsewhere
+// under the same identity, long before the attempt's timeout; new ones do not go there at all, and who chose it hears 503
+// and why. If no other can either, it is tried.
+func TestI3_AnUnablePrimaryIsLeft(t *testing.T) {
+	c := newCluster(t, "p1", "p2")
+	r := c.start(gateway.Config{AttemptTimeout: 5 * time.Minute, RequestTimeout: 5 * time.Minute})
+	hangs := func(c *cluster, g segment.Group) (api.GroupAnswer, bool) {
+		c.unable("p1", "the object store does not answer")
+		return storesSilently(c, g)
+	}
+	c.does("p1", hangs)
+	if id := r.accepted("ingest.cpu", nil, row); id != 1 || len(c.writes("cpu")) != 1 || c.count("p2") != 1 {
+		t.Fatalf("TxID %d, %d writes, p2 saw %d groups", id, len(c.writes("cpu")), c.count("p2"))
+	}
+	for range 10 {
+		r.accepted("ingest.cpu", nil, row)
+	}
+	if e := r.refused("primary.p1.ingest.cpu", nil, row); e.Name != api.Unavailable ||
+		!strings.Contains(e.Message, "the object store does not answer") {
+		t.Fatalf("told %v", e)
+	}
+	if c.count("p1") != 1 {
+		t.Fatalf("p1 saw %d groups", c.count("p1"))
+	}
+	c.does("p1", decides)
+	c.silence("p2")
+	c.unlisten("p2")
+	r.accepted("ingest.cpu", nil, row)
+	r.accepted("primary.p1.ingest.cpu", nil, row)
 }
 
 // TestNoPrimary: 503, once failover has had its time.

@@ -151,6 +151,9 @@ func (r *router) rest(id string, until time.Time) {
 // refusal says why a write that chose its primary cannot go there; nil if it can. It names the
 // stand-in, so that the client knows where to go.
 func (r *router) refusal(now time.Time, id string) *api.Error {
+	if why := r.view.Outdone(id, now); why != "" {
+		return api.Errorf(api.Unavailable, "primary %s cannot take writes now (%s); %s", id, why, leaveChoice)
+	}
 	if _, live := r.view.Candidate(id, now); live {
 		return nil
 	}

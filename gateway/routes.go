@@ -87,13 +87,17 @@ func (r *routes) unwatch(w *watch) {
 	delete(r.watched, w)
 }
 
-// sweep ends the attempts at primaries that are silent or replaced.
+// sweep ends the attempts at primaries that are silent or replaced, or cannot go on while another one could.
 func (r *routes) sweep() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
+	outdone := make(map[string]bool) // thousands of attempts, a few primaries
 	for w := range r.watched {
-		if !r.core.view.Answers(w.primary, w.epoch, now) {
+		if _, seen := outdone[w.primary]; !seen {
+			outdone[w.primary] = r.core.view.Outdone(w.primary, now) != ""
+		}
+		if outdone[w.primary] || !r.core.view.Answers(w.primary, w.epoch, now) {
 			w.cancel()
 		}
 	}

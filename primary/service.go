@@ -29,6 +29,7 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	senders senders
+	needs   *needs
 	now     func() time.Duration // since New, on the monotonic clock
 
 	checks    chan *group   // admitted, to be checked
@@ -80,7 +81,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 func newService(cfg Config, deps Deps, m *metrics) *Service {
 	return &Service{
-		cfg: cfg, deps: deps, log: deps.Logger, metrics: m,
+		cfg: cfg, deps: deps, log: deps.Logger, metrics: m, needs: newNeeds(),
 		checks:    make(chan *group, checksMax),
 		unpacking: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		diskWork:  make(chan struct{}, 1),
@@ -112,6 +113,7 @@ func (s *Service) Run(ctx context.Context) error {
 	} else {
 		s.spawn(s.appendLoop)
 		s.spawn(s.tickLoop)
+		s.spawn(s.probeLoop)
 		for range checkersPerProcessor * runtime.GOMAXPROCS(0) {
 			s.spawn(s.checkLoop)
 		}
@@ -220,6 +222,9 @@ type Load struct {
 	Fraction  float64 // admitted and undecided bytes over their bound, 0 to 1
 	FreeBytes int64   // what would be admitted now; 0 while draining
 	Senders   int     // distinct senders heard in the last second
+	// Unable is why the primary cannot take writes now, although it runs: the sequencer or the object store cannot be
+	// reached from it; "" if it can.
+	Unable string
 }
 
 // Load may be called at any time, from any goroutine.
@@ -230,6 +235,7 @@ func (s *Service) Load() Load {
 	l := Load{
 		Fraction: float64(admitted) / float64(s.cfg.AdmissionBytes),
 		Senders:  s.senders.count(s.now()),
+		Unable:   s.needs.unable(),
 	}
 	if mode == serving {
 		l.FreeBytes = s.cfg.AdmissionBytes - admitted

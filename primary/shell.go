@@ -117,8 +117,10 @@ func (s *Service) answer(g *group, a *api.GroupAnswer) {
 func (s *Service) commit(ctx context.Context, lane, shard int, r *api.CommitRequest) {
 	attempt, cancel := context.WithTimeout(ctx, s.cfg.CommitAttempt)
 	defer cancel()
-	began := s.now()
+	s.needs.shard.Store(int64(shard))
+	began, ended := s.now(), s.attempt(&s.needs.sequencer)
 	answers, err := s.deps.Sequencer.Commit(attempt, shard, r)
+	ended(absence(err))
 	wire := new(api.Error)
 	switch {
 	case err == nil && len(answers) == len(r.Groups):

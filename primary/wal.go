@@ -188,9 +188,10 @@ func (s *Service) syncFile(f *walFile) error {
 func (s *Service) put(ctx context.Context, f *walFile) {
 	attempt, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
-	began := s.now()
+	began, ended := s.now(), s.attempt(&s.needs.objects)
 	err := s.deps.Objects.Put(attempt, f.id.Key(),
 		objstore.File(s.deps.FS, f.path, f.summary.Length, f.summary.CRC))
+	ended(err)
 	switch {
 	case err == nil:
 		s.metrics.putSeconds.Observe((s.now() - began).Seconds())

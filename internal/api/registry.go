@@ -167,6 +167,8 @@ type Heartbeat struct {
 	FreeBytes int64   `json:"free_bytes"` // what the primary would admit now
 	Senders   int     `json:"senders"`    // distinct senders heard in the last second
 	Lag       uint64  `json:"lag"`        // confirmed log records that it has not applied
+	// Unable is why this primary cannot take writes now; "" if it can. It is not written to while another one can.
+	Unable string `json:"unable,omitempty"`
 	Standing
 }
 
@@ -187,6 +189,7 @@ type NodeInfo struct {
 	Load    float64           `json:"load"`
 	Applied map[string]uint64 `json:"applied,omitempty"` // log index by shard
 	Version string            `json:"version"`           // of the program
+	Unable  string            `json:"unable,omitempty"`  // as in Heartbeat
 	Standing
 }
 

@@ -106,7 +106,7 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 		return err
 	}
 	defer l.Close() // a second time where it was served; harmless
-	n := &node{cfg: cfg, env: env, nc: nc, beats: beats, http: l, stack: newStack(), log: env.Logger}
+	n := &node{cfg: cfg, env: env, nc: nc, beats: beats, link: newLink(nc), http: l, stack: newStack(), log: env.Logger}
 	if n.cfg.Advertise == "" {
 		n.cfg.Advertise = l.Addr().String()
 	}
@@ -130,6 +130,7 @@ type node struct {
 	env   Env
 	nc    *nats.Conn
 	beats *nats.Conn // heartbeats, topologies, and what is said to and asked by the registry: no load delays it
+	link  *link      // watches nc
 	http  net.Listener
 	log   *slog.Logger
 	stack *stack
@@ -165,6 +166,7 @@ func (n *node) live(ctx context.Context, mark string, ready func()) error {
 	n.stack.start(ctx, "heartbeats", func(ctx context.Context) error {
 		return n.member.Beat(ctx, n.beats, n.env.Subjects)
 	})
+	n.stack.start(ctx, "link", n.link.run)
 	l := newLife(n, mark)
 	if err := n.startInfo(ctx, l); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +121,8 @@ func (n *node) newPrimary(epoch, firstSequence uint64) (*primaryPart, error) {
 	}
 	n.member.ReportLoad(func() member.Load {
 		l := p.Load()
-		return member.Load{Fraction: l.Fraction, FreeBytes: l.FreeBytes, Senders: l.Senders}
+		return member.Load{Fraction: l.Fraction, FreeBytes: l.FreeBytes, Senders: l.Senders,
+			Unable: cmp.Or(n.link.unable(), l.Unable)}
 	})
 	return &primaryPart{epoch: epoch, service: p, metrics: metrics}, nil
 }

@@ -32,6 +32,7 @@ type Load struct {
 	Fraction  float64 // admitted and unanswered bytes over their bound
 	FreeBytes int64
 	Senders   int
+	Unable    string // as in api.Heartbeat
 }
 
 // Member is what a node tells others of itself.
@@ -106,7 +107,7 @@ func (m *Member) Heartbeat() (h api.Heartbeat, ok bool) {
 	return api.Heartbeat{
 		ID: m.cfg.ID, Role: m.self.Role, State: m.self.State, Epoch: m.self.Epoch, HTTP: m.cfg.HTTP,
 		Load: load.Fraction, FreeBytes: load.FreeBytes, Senders: load.Senders, Lag: m.lag(),
-		Standing: m.stand(),
+		Standing: m.stand(), Unable: load.Unable,
 	}, m.speaking
 }
 
@@ -160,5 +161,6 @@ func (m *Member) Info(version string) api.NodeInfo {
 	return api.NodeInfo{
 		Node: api.Node{ID: b.ID, Role: b.Role, State: b.State, Epoch: b.Epoch, HTTP: b.HTTP},
 		Lag:  b.Lag, Load: b.Load, Applied: applied, Version: version, Standing: b.Standing,
+		Unable: b.Unable,
 	}
 }

@@ -41,6 +41,7 @@ type Candidate struct {
 	FreeBytes int64   // what it would admit when the heartbeat was sent
 	Senders   int     // distinct senders that it heard in the second before, at least 1
 	HTTP      string
+	Unable    string    // why it cannot take writes now; "" if it can
 	Heard     time.Time // when its heartbeat arrived
 }
 
@@ -132,7 +133,7 @@ func (v *View) Candidate(id string, now time.Time) (Candidate, bool) {
 	}
 	return Candidate{
 		ID: id, Epoch: n.beat.Epoch, Load: n.beat.Load, FreeBytes: n.beat.FreeBytes,
-		Senders: max(n.beat.Senders, 1), HTTP: n.beat.HTTP, Heard: n.heard,
+		Senders: max(n.beat.Senders, 1), HTTP: n.beat.HTTP, Unable: n.beat.Unable, Heard: n.heard,
 	}, true
 }
 
@@ -145,7 +146,8 @@ func (v *View) Answers(id string, epoch uint64, now time.Time) bool {
 		(t.Epoch < epoch || t.State != api.Dead)
 }
 
-// Candidates returns the primaries that may be written to now, sorted by id.
+// Candidates returns the primaries that may be written to now, sorted by id. Those that say that they cannot take writes
+// are among them only if all say so.
 func (v *View) Candidates(now time.Time) []Candidate {
 	var all []Candidate
 	for i := range v.topology.Nodes {
@@ -154,7 +156,21 @@ func (v *View) Candidates(now time.Time) []Candidate {
 		}
 	}
 	slices.SortFunc(all, func(a, b Candidate) int { return cmp.Compare(a.ID, b.ID) })
+	if slices.ContainsFunc(all, Candidate.able) {
+		all = slices.DeleteFunc(all, func(c Candidate) bool { return !c.able() })
+	}
 	return all
+}
+
+func (c Candidate) able() bool { return c.Unable == "" }
+
+// Outdone says why primary id cannot take writes while another one can; "" if it can, or none can.
+func (v *View) Outdone(id string, now time.Time) (why string) {
+	c, ok := v.Candidate(id, now)
+	if !ok || c.able() || !slices.ContainsFunc(v.Candidates(now), Candidate.able) {
+		return ""
+	}
+	return c.Unable
 }
 
 // Reader returns the node to read from: the live one that is furthest ahead (smallest lag, then

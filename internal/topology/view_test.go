@@ -16,7 +16,7 @@ import (
 // TestScenarios runs the scripts in testdata. Commands:
 //
 //	topology version=N          one node a line: id role state epoch [http] [standsin=id]
-//	heartbeat at=MS             one heartbeat a line: id role state epoch [load=F] [free=N] [senders=N] [lag=N] [http=A]
+//	heartbeat at=MS             one heartbeat a line: id role state epoch [load=F] [free=N] [senders=N] [lag=N] [http=A] [unable]
 //	show at=MS                  candidates, reader, and whether the view is stale and settled
 //	node id=ID                  address and stand-in of a node
 func TestScenarios(t *testing.T) {
@@ -63,6 +63,9 @@ func show(v *topology.View, now time.Time) string {
 			c.ID, c.Epoch, c.Load, c.FreeBytes, c.Senders, c.HTTP)
 	}
 	for _, n := range []string{"p1", "p2", "r1"} {
+		if why := v.Outdone(n, now); why != "" {
+			fmt.Fprintf(&b, "%s is outdone: %s\n", n, why)
+		}
 		for epoch := uint64(5); epoch <= 9; epoch++ {
 			if v.Answers(n, epoch, now) {
 				fmt.Fprintf(&b, "%s still answers under epoch %d\n", n, epoch)
@@ -109,6 +112,8 @@ func parseBeat(t *testing.T, line string) api.Heartbeat {
 			h.Lag = number(t, value)
 		case "http":
 			h.HTTP = value
+		case "unable":
+			h.Unable = "cut off"
 		default:
 			t.Fatalf("unknown argument %s", arg)
 		}
