@@ -55,7 +55,9 @@ type failing struct {
 	dir   string
 	env   Env
 	full  map[string]*atomic.Bool // by node
-	away  atomic.Bool             // the object store
+	away  atomic.Bool             // the object store, for everybody
+	cut   map[string]*atomic.Bool // a node from the object store
+	users *users                  // of the NATS server; a node's is its id
 	slow  atomic.Int64            // what a put into it takes, in nanoseconds
 	nc    *nats.Conn
 	stack *stack
@@ -66,24 +68,10 @@ type failing struct {
 func newFailing(t *testing.T, nodes ...string) *failing {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	ns, err := startNATS("127.0.0.1:0", log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	f := &failing{t: t, dir: t.TempDir(), full: map[string]*atomic.Bool{}, ended: map[string]<-chan error{},
-		stack: newStack()}
-	f.env = Env{Logger: log, Registry: NewRegistry(), Connect: func(name string) (*nats.Conn, error) {
-		return bus.Connect(bus.Options{InProcess: ns, Name: name, Logger: log})
-	}}
-	f.env.Objects = func(s objstore.Store) objstore.Store {
-		return faulty.New(s, func(faulty.Call) faulty.Fault {
-			if f.away.Load() {
-				return faulty.Fault{Kind: faulty.Before}
-			}
-			return faulty.Fault{Delay: time.Duration(f.slow.Load())}
-		}, faulty.Options{})
-	}
+	f := &failing{t: t, dir: t.TempDir(), full: map[string]*atomic.Bool{}, cut: map[string]*atomic.Bool{},
+		ended: map[string]<-chan error{}, stack: newStack(), users: startUsers(t, nodes)}
+	var err error
+	f.env = Env{Logger: log, Registry: NewRegistry(), Connect: f.users.connect("anybody", log)}
 	if f.nc, err = f.env.Connect("test"); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +87,7 @@ func newFailing(t *testing.T, nodes ...string) *failing {
 		}
 	})
 	for _, id := range nodes {
-		f.full[id] = new(atomic.Bool)
+		f.full[id], f.cut[id] = new(atomic.Bool), new(atomic.Bool)
 		f.node(id)
 	}
 	f.service("gateway", func(ctx context.Context, ready func(Ready)) error {
@@ -128,6 +116,15 @@ func (f *failing) node(id string) {
 		role = api.Replica
 	}
 	env.Registry, env.FS = NewRegistry(), fullDisk{disk.OS, f.full[id]}
+	env.Connect = f.users.connect(id, env.Logger)
+	env.Objects = func(s objstore.Store) objstore.Store {
+		return faulty.New(s, func(faulty.Call) faulty.Fault {
+			if f.away.Load() || f.cut[id].Load() {
+				return faulty.Fault{Kind: faulty.Before}
+			}
+			return faulty.Fault{Delay: time.Duration(f.slow.Load())}
+		}, faulty.Options{})
+	}
 	f.service(id, func(ctx context.Context, ready func(Ready)) error {
 		err := RunNode(ctx, NodeConfig{
 			ID: id, Role: role, DataDir: filepath.Join(f.dir, id), Objects: "dir:" + filepath.Join(f.dir, "objects"),

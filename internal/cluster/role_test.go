@@ -64,6 +64,7 @@ func (f *failing) heard(id, what string, ok func(api.Heartbeat) bool) api.Heartb
 	for late := time.After(30 * time.Second); ; {
 		select {
 		case m := <-beats:
+			last = api.Heartbeat{}
 			if err := json.Unmarshal(m.Data, &last); err != nil {
 				f.t.Fatal(err)
 			}
