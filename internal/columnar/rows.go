@@ -15,6 +15,7 @@ import (
 type Rows struct {
 	rows    int
 	columns []rowColumn
+	record  arrow.RecordBatch
 }
 
 type rowColumn struct {
@@ -26,7 +27,11 @@ type rowColumn struct {
 // Decode opens a group's stream whose columns are exactly the schema's. It checks what Validate
 // checks but the row count, so that no bytes make a writer panic later. Rows may alias stream.
 func Decode(stream []byte, schema api.Schema) (*Rows, error) {
-	if _, err := check(stream, schema); err != nil {
+	return decode(stream, schema.Columns(), api.UnpackedBytesMax)
+}
+
+func decode(stream []byte, columns []api.Column, limit budget) (*Rows, error) {
+	if _, err := check(stream, columns, limit); err != nil {
 		return nil, err
 	}
 	r, err := ipc.NewReaderFromMessageReader(&messages{stream: ipcStream{stream}, check: anyMessage})
@@ -37,8 +42,8 @@ func Decode(stream []byte, schema api.Schema) (*Rows, error) {
 		return nil, fmt.Errorf("read the record batch: %w", r.Err())
 	}
 	rec := r.RecordBatch()
-	rows := &Rows{rows: int(rec.NumRows())}
-	for i, c := range schema.Columns() {
+	rows := &Rows{rows: int(rec.NumRows()), record: rec}
+	for i, c := range columns {
 		column := rowColumn{Column: c, Array: rec.Column(i)}
 		switch a := column.Array.(type) {
 		case *array.String:
@@ -57,13 +62,25 @@ func anyMessage(*ipcMessage) error { return nil }
 func (r *Rows) Len() int { return r.rows }
 
 // Release gives the memory back; the rows may not be used afterwards.
-func (r *Rows) Release() { r.columns = nil }
+func (r *Rows) Release() { r.columns, r.record = nil, nil }
+
+// Record returns the rows as arrow-go has them. The garbage collector owns its memory.
+func (r *Rows) Record() arrow.RecordBatch { return r.record }
 
 // Columns returns the number of columns, the timestamp included.
 func (r *Rows) Columns() int { return len(r.columns) }
 
 // IsNull says whether a row has no value in a column.
 func (r *Rows) IsNull(column, row int) bool { return r.columns[column].IsNull(row) }
+
+// Word returns the bits of a number or timestamp that is not null.
+func (r *Rows) Word(column, row int) uint64 { return r.columns[column].word(row) }
+
+// Truth returns a boolean that is not null.
+func (r *Rows) Truth(column, row int) bool { return r.columns[column].bool(row) }
+
+// Text returns a tag or string that is not null. It shares the memory of the rows.
+func (r *Rows) Text(column, row int) string { return r.columns[column].text(row) }
 
 // Value returns a value that is not null: int64 (also of a timestamp), uint64, float64, bool or
 // string. It is for tests and tools; the writers read the columns directly.

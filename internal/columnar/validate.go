@@ -19,17 +19,18 @@ import (
 //
 // It trusts nothing: no bytes make it panic or take more memory than that.
 func Validate(ipc []byte, schema api.Schema, rows int) error {
-	n, err := check(ipc, schema)
+	n, err := check(ipc, schema.Columns(), api.UnpackedBytesMax)
 	if err == nil && n != rows {
 		err = fmt.Errorf("the Arrow stream has %d rows, the group says %d", n, rows)
 	}
 	return err
 }
 
-// check is Validate for any number of rows, which it returns.
-func check(ipc []byte, schema api.Schema) (rows int, err error) {
+// check is Validate for any number of rows, which it returns, that unpack to at most limit bytes.
+func check(ipc []byte, columns []api.Column, limit budget) (rows int, err error) {
 	o := openers.Get().(*opener)
-	err = o.open(ipc, schema)
+	o.memory.budget = limit
+	err = o.open(ipc, columns)
 	rows = o.rows
 	o.release()
 	return rows, err
@@ -65,8 +66,7 @@ func (o *opener) release() {
 	}
 }
 
-func (o *opener) open(ipc []byte, schema api.Schema) error {
-	o.memory.budget = api.UnpackedBytesMax
+func (o *opener) open(ipc []byte, columns []api.Column) error {
 	s := ipcStream{ipc}
 	m, end, err := s.next()
 	if err != nil {
@@ -75,7 +75,7 @@ func (o *opener) open(ipc []byte, schema api.Schema) error {
 	if end || m.kind != headerSchema {
 		return errors.New("the Arrow stream does not begin with a schema")
 	}
-	if err := o.schema(&m, schema); err != nil {
+	if err := o.schema(&m, columns); err != nil {
 		return err
 	}
 	for {
@@ -109,18 +109,18 @@ func (o *opener) open(ipc []byte, schema api.Schema) error {
 
 // schema checks the fields without building anything from them: they must be those of the
 // fingerprint.
-func (o *opener) schema(m *ipcMessage, schema api.Schema) error {
+func (o *opener) schema(m *ipcMessage, columns []api.Column) error {
 	f := &m.meta
 	at, n, err := m.fields()
 	if err != nil {
 		return err
 	}
-	if n != schema.Len() {
-		return fmt.Errorf("the Arrow schema has %d columns, the fingerprint names %d", n, schema.Len())
+	if n != len(columns) {
+		return fmt.Errorf("the Arrow schema has %d columns, the fingerprint names %d", n, len(columns))
 	}
 	o.columns, o.tag = o.columns[:0], 0
 	clear(o.seen)
-	for i, c := range schema.Columns() {
+	for i, c := range columns {
 		var field ipcField
 		f.readField(flatTable(f.follow(at+4*i)), &field)
 		if f.err != nil {
