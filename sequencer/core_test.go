@@ -171,6 +171,17 @@ func TestTablesInPieces(t *testing.T) {
 	if len(names) != 25 || names[0] != "t0099" || names[24] != "t2499" {
 		t.Errorf("%d tables: %v", len(names), names)
 	}
+	for name, want := range map[string]string{"t0199": "t0199 1", "t0198": "", "t019": "", "t01990": ""} {
+		var a api.TablesAnswer
+		w.view(func(r kv.Reader) (err error) { a, err = Tables(r, api.TablesRequest{Only: name}); return err })
+		got := ""
+		for _, tbl := range a.Tables {
+			got += fmt.Sprint(tbl.Name, " ", tbl.Head)
+		}
+		if got != want {
+			t.Errorf("%s alone: %q, want %q", name, got, want)
+		}
+	}
 }
 
 func TestColumnsMax(t *testing.T) {

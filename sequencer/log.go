@@ -1,6 +1,8 @@
 package sequencer
 
 import (
+	"slices"
+
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
@@ -48,7 +50,7 @@ func (c Core) ReadLog(r kv.Reader, b []byte, shard int, q api.LogRequest) ([]byt
 	return api.AppendLogAnswer(b, head, q.From, raw), nil
 }
 
-// Tables lists tables that have a transaction, in the order of their names.
+// Tables lists tables that have a transaction, in the order of their names; at most one if only one is asked for.
 func Tables(r kv.Reader, q api.TablesRequest) (api.TablesAnswer, error) {
 	limit := q.Limit
 	if limit <= 0 {
@@ -56,6 +58,10 @@ func Tables(r kv.Reader, q api.TablesRequest) (api.TablesAnswer, error) {
 	}
 	limit = min(limit, tablesMax)
 	begin, end := append(appendName(nil, kindTable, q.After), 0), []byte{byte(kindTable) + 1}
+	if q.Only != "" {
+		begin = appendName(nil, kindTable, q.Only)
+		end = append(slices.Clone(begin), 0)
+	}
 	answer := api.TablesAnswer{Tables: []api.TableHead{}}
 	for {
 		pairs, err := r.Range(begin, end, tablesDefault, false)

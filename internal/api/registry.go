@@ -149,8 +149,9 @@ type TableHead struct {
 	Columns int    `json:"columns"`
 }
 
-// TablesRequest lists tables after a name, at most Limit of them (1,000 if 0).
+// TablesRequest lists tables after a name, at most Limit of them (1,000 if 0), or one table alone.
 type TablesRequest struct {
+	Only  string `json:"only,omitempty"`
 	After string `json:"after,omitempty"`
 	Limit int    `json:"limit,omitempty"`
 }

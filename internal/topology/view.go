@@ -173,26 +173,42 @@ func (v *View) Outdone(id string, now time.Time) (why string) {
 	return c.Unable
 }
 
-// Reader returns the node to read from: the live one that is furthest ahead (smallest lag, then
-// id). A draining node still serves reads and is taken if no live one is heard. ok is false if
-// there is none at all.
+// Reader returns the node to read from, the first of Readers. ok is false if there is none at all.
 func (v *View) Reader(now time.Time) (best api.Node, ok bool) {
-	var lag uint64
-	var rank int
+	if all := v.Readers(now); len(all) > 0 {
+		return all[0], true
+	}
+	return api.Node{}, false
+}
+
+// Readers returns the nodes that may be read from, the best first: live ones, of these the ones that
+// are furthest ahead (smallest lag, then id). Draining nodes still serve reads, and come last.
+func (v *View) Readers(now time.Time) []api.Node {
+	type reader struct {
+		node api.Node
+		rank int
+		lag  uint64
+	}
+	var all []reader
 	for _, t := range v.topology.Nodes {
 		_, state, n, heard := v.member(t.ID, now)
-		r := readRank(state)
-		if !heard || r == 0 {
+		rank := readRank(state)
+		if !heard || rank == 0 {
 			continue
 		}
-		if !ok || r > rank || r == rank && (n.beat.Lag < lag || n.beat.Lag == lag && t.ID < best.ID) {
-			best, ok, lag, rank = t, true, n.beat.Lag, r
-			if n.beat.HTTP != "" {
-				best.HTTP = n.beat.HTTP
-			}
+		if n.beat.HTTP != "" {
+			t.HTTP = n.beat.HTTP
 		}
+		all = append(all, reader{t, rank, n.beat.Lag})
 	}
-	return best, ok
+	slices.SortFunc(all, func(a, b reader) int {
+		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.lag, b.lag), cmp.Compare(a.node.ID, b.node.ID))
+	})
+	nodes := make([]api.Node, len(all))
+	for i := range all {
+		nodes[i] = all[i].node
+	}
+	return nodes
 }
 
 func readRank(s api.State) int {

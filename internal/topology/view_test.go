@@ -73,7 +73,11 @@ func show(v *topology.View, now time.Time) string {
 		}
 	}
 	if n, ok := v.Reader(now); ok {
-		fmt.Fprintf(&b, "reader %s http %q\n", n.ID, n.HTTP)
+		fmt.Fprintf(&b, "reader %s http %q", n.ID, n.HTTP)
+		for _, other := range v.Readers(now)[1:] {
+			fmt.Fprintf(&b, ", then %s", other.ID)
+		}
+		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, "stale: %v settled: %v\n", v.Stale(now), v.Settled(now))
 	return b.String()
