@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -41,6 +42,7 @@ type Client struct {
 	http      *http.Client
 	primaries *primaries
 	sender    string // names this client to primaries, which count their senders
+	connected time.Time
 
 	// numbers are of writes of one table, manyNumbers of requests of many, whose sequences hold in every table that
 	// they name and so must not be mixed with the others.
@@ -82,7 +84,7 @@ func Connect(ctx context.Context, servers string, opts ...Option) (*Client, erro
 	c := &Client{
 		opts: o, nc: nc, subjects: api.Subjects{Namespace: o.namespace},
 		http:   &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
-		sender: "c-" + rand.Text(), closed: make(chan struct{}),
+		sender: "c-" + rand.Text(), closed: make(chan struct{}), connected: time.Now(),
 		open: openWrites{all: make(map[*openWrite]struct{})}, memory: newGate(o.memoryMax),
 		writers: make(map[*Writer]struct{}),
 	}

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -213,5 +212,3 @@ func (c *Client) attemptGroup(
 	}
 	return Result{Table: w.table, TxID: a.Writes[0].TxID}, nil
 }
-
-var errNoNode = errors.New("no node can be read from")

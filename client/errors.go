@@ -37,6 +37,8 @@ var (
 	ErrKept = errors.New("kept in the directory")
 	// ErrNotFound: no such table or node.
 	ErrNotFound = errors.New("not found")
+	// ErrCorrupt: what a node answered to a read cannot be right: it was damaged on the way, or the node is wrong.
+	ErrCorrupt = errors.New("corrupt answer")
 	// ErrUnauthorized: the cluster does not let this client do that.
 	ErrUnauthorized = errors.New("unauthorized")
 	// ErrClosed: the client is closed.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -24,6 +25,7 @@ type cluster struct {
 	t       *testing.T
 	server  *server.Server
 	service *bus.Service
+	beats   *nats.Conn // of fake nodes
 
 	mu         sync.Mutex
 	registered []string

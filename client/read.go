@@ -5,11 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -59,6 +54,42 @@ func (c *Client) Heads(ctx context.Context) (map[string]uint64, error) {
 	return heads, nil
 }
 
+// Head is the table's last TxID, 0 if it has none yet. Its errors: ErrUnavailable, *InvalidError (of the name), ErrClosed.
+func (t *Table) Head(ctx context.Context) (uint64, error) {
+	if err := api.CheckTable(t.name); err != nil {
+		return 0, &InvalidError{Table: t.name, Message: err.Error()}
+	}
+	var answer api.TablesAnswer
+	err := t.c.retry(ctx, func(ctx context.Context) (err error) {
+		answer, err = t.c.sequencer.Tables(ctx, api.TablesRequest{Only: t.name})
+		return err
+	})
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("head of table %s: %w", t.name, t.c.public(ctx, err))
+	case len(answer.Tables) == 0:
+		return 0, nil
+	}
+	return answer.Tables[0].Head, nil
+}
+
+// Columns are the table's schema: the timestamp first, the others in the order in which the table got them; none if
+// there is no such table. Columns are added, and never change. Its errors: ErrUnavailable, *InvalidError, ErrClosed.
+func (t *Table) Columns(ctx context.Context) ([]Column, error) {
+	if err := api.CheckTable(t.name); err != nil {
+		return nil, &InvalidError{Table: t.name, Message: err.Error()}
+	}
+	var schema api.Schema
+	err := t.c.retry(ctx, func(ctx context.Context) (err error) {
+		schema, err = t.c.catalog.Refresh(ctx, t.name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("schema of table %s: %w", t.name, t.c.public(ctx, err))
+	}
+	return publicColumns(schema.Columns()), nil
+}
+
 // Nodes lists the members by id.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	t, err := c.ReadTopology(ctx)
@@ -102,13 +133,13 @@ type NodeTable struct {
 
 // NodeTables lists the tables of one node.
 func (c *Client) NodeTables(ctx context.Context, node string) ([]NodeTable, error) {
-	body, _, err := c.get(ctx, node, "/tables", nil)
+	r, err := c.get(ctx, node, "/tables", nil)
 	if err != nil {
 		return nil, fmt.Errorf("tables of %s: %w", node, err)
 	}
-	defer body.Close()
+	defer r.body.Close()
 	var answer api.NodeTables
-	if err := json.NewDecoder(body).Decode(&answer); err != nil {
+	if err := json.NewDecoder(r.body).Decode(&answer); err != nil {
 		return nil, fmt.Errorf("tables of %s: %w", node, err)
 	}
 	out := make([]NodeTable, len(answer.Tables))
@@ -116,116 +147,6 @@ func (c *Client) NodeTables(ctx context.Context, node string) ([]NodeTable, erro
 		out[i] = NodeTable{t.Name, t.Applied, t.Rows, t.Digest, t.Problem}
 	}
 	return out, nil
-}
-
-// Format of rows that are read.
-type Format string
-
-const (
-	FormatNDJSON Format = "ndjson"
-	FormatCSV    Format = "csv"
-	FormatArrow  Format = "arrow" // an Arrow IPC stream
-)
-
-// ReadOptions say which rows to read, and where.
-type ReadOptions struct {
-	From, To uint64 // TxIDs, inclusive; 0: from the first, to the last that the node has applied
-	Format   Format // FormatNDJSON if ""
-	Node     string // id; "" is any node that is live
-	TxID     bool   // adds a column with each row's TxID
-}
-
-// RowStream are rows as they come in. Read returns an error if the rows end too early. It must be closed.
-type RowStream struct {
-	io.ReadCloser
-	TxID uint64 // the stream is complete up to here
-}
-
-// Rows reads rows of a table in the order of their TxIDs.
-func (c *Client) Rows(ctx context.Context, table string, o ReadOptions) (*RowStream, error) {
-	if err := api.CheckTable(table); err != nil {
-		return nil, &InvalidError{Table: table, Message: err.Error()}
-	}
-	query := url.Values{}
-	if o.Format != "" {
-		query.Set("format", string(o.Format))
-	}
-	if o.From != 0 {
-		query.Set("from_txid", strconv.FormatUint(o.From, 10))
-	}
-	if o.To != 0 {
-		query.Set("to_txid", strconv.FormatUint(o.To, 10))
-	}
-	if o.TxID {
-		query.Set("txid", "1")
-	}
-	body, header, err := c.get(ctx, o.Node, "/tables/"+url.PathEscape(table), query)
-	if err != nil {
-		return nil, fmt.Errorf("rows of table %s: %w", table, err)
-	}
-	txid, err := strconv.ParseUint(header.Get(api.HeaderTxID), 10, 64)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("rows of table %s: header %s: %w", table, api.HeaderTxID, err), body.Close())
-	}
-	return &RowStream{body, txid}, nil
-}
-
-// get asks a node, or any live node, each of them once.
-func (c *Client) get(
-	ctx context.Context, node, path string, query url.Values,
-) (io.ReadCloser, http.Header, error) {
-	t, err := c.topology(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if node != "" {
-		n, ok := t.Node(node)
-		if !ok || n.HTTP == "" {
-			return nil, nil, fmt.Errorf("%w: node %q", ErrNotFound, node)
-		}
-		return c.getFrom(ctx, n, path, query)
-	}
-	err = fmt.Errorf("%w: %w", ErrUnavailable, errNoNode)
-	for _, state := range []api.State{api.Live, api.Draining} {
-		for _, n := range t.Nodes {
-			if n.State != state || n.HTTP == "" {
-				continue
-			}
-			body, header, failed := c.getFrom(ctx, n, path, query)
-			if !errors.Is(failed, ErrUnavailable) {
-				return body, header, failed
-			}
-			err = failed
-		}
-	}
-	return nil, nil, err
-}
-
-func (c *Client) getFrom(
-	ctx context.Context, n api.Node, path string, query url.Values,
-) (io.ReadCloser, http.Header, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path+"?"+query.Encode(), nil)
-	if err != nil {
-		return nil, nil, fmt.Errorf("node %s at %q: %w", n.ID, n.HTTP, err)
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: node %s: %w", ErrUnavailable, n.ID, err)
-	}
-	if response.StatusCode == http.StatusOK {
-		return response.Body, response.Header, nil
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: node %s: %w", ErrUnavailable, n.ID, err)
-	}
-	e := new(api.Error)
-	if json.Unmarshal(text, e) == nil && e.Name != "" {
-		return nil, nil, fmt.Errorf("node %s: %w", n.ID, publicRefusal(e))
-	}
-	return nil, nil, fmt.Errorf("%w: node %s: %s: %s", ErrUnavailable, n.ID, response.Status,
-		strings.TrimSpace(string(text)))
 }
 
 // Wait returns once a node has applied a table's TxID, or the error of ctx.
