@@ -59,7 +59,7 @@ func (w *Writer) gathering(table string) *gathering {
 }
 
 // take adds a row, and waits for room.
-func (w *Writer) take(ctx context.Context, r *Row, timestamp int64) error {
+func (w *Writer) take(ctx context.Context, r *WriterRow, timestamp int64) error {
 	for size := r.size(); ; {
 		w.mu.Lock()
 		wait, err := w.tryTake(r, timestamp, size)
@@ -76,7 +76,7 @@ func (w *Writer) take(ctx context.Context, r *Row, timestamp int64) error {
 }
 
 // tryTake adds a row, refuses it, or returns what to wait for. It is called with mu held.
-func (w *Writer) tryTake(r *Row, timestamp int64, size int) (wait <-chan struct{}, err error) {
+func (w *Writer) tryTake(r *WriterRow, timestamp int64, size int) (wait <-chan struct{}, err error) {
 	switch {
 	case w.ended != nil:
 		return nil, w.ended

@@ -10,9 +10,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// Row is one row on its way into a Writer. It is for one goroutine, which ends it with At and then lets go of it. A
+// WriterRow is one row on its way into a Writer. It is for one goroutine, which ends it with At and then lets go of it. A
 // mistake is returned by At, and harms no other row.
-type Row struct {
+type WriterRow struct {
 	w      *Writer
 	table  string
 	values []value
@@ -26,35 +26,39 @@ type value struct {
 }
 
 // Table begins a row.
-func (w *Writer) Table(name string) *Row {
-	r := w.rows.Get().(*Row)
+func (w *Writer) Table(name string) *WriterRow {
+	r := w.rows.Get().(*WriterRow)
 	r.w, r.table = w, name
 	return r
 }
 
 // Symbol sets a tag of the row, as Builder.Symbol does.
-func (r *Row) Symbol(name, v string) *Row { return r.set(value{name: name, kind: api.Tag, text: v}) }
+func (r *WriterRow) Symbol(name, v string) *WriterRow {
+	return r.set(value{name: name, kind: api.Tag, text: v})
+}
 
 // String sets a string field.
-func (r *Row) String(name, v string) *Row { return r.set(value{name: name, kind: api.String, text: v}) }
+func (r *WriterRow) String(name, v string) *WriterRow {
+	return r.set(value{name: name, kind: api.String, text: v})
+}
 
 // Int64 sets an integer field.
-func (r *Row) Int64(name string, v int64) *Row {
+func (r *WriterRow) Int64(name string, v int64) *WriterRow {
 	return r.set(value{name: name, kind: api.Int64, bits: uint64(v)})
 }
 
 // Uint64 sets an unsigned integer field.
-func (r *Row) Uint64(name string, v uint64) *Row {
+func (r *WriterRow) Uint64(name string, v uint64) *WriterRow {
 	return r.set(value{name: name, kind: api.Uint64, bits: v})
 }
 
 // Float64 sets a float field, neither NaN nor infinite.
-func (r *Row) Float64(name string, v float64) *Row {
+func (r *WriterRow) Float64(name string, v float64) *WriterRow {
 	return r.set(value{name: name, kind: api.Float64, bits: math.Float64bits(v)})
 }
 
 // Bool sets a boolean field.
-func (r *Row) Bool(name string, v bool) *Row {
+func (r *WriterRow) Bool(name string, v bool) *WriterRow {
 	x := value{name: name, kind: api.Boolean}
 	if v {
 		x.bits = 1
@@ -62,7 +66,7 @@ func (r *Row) Bool(name string, v bool) *Row {
 	return r.set(x)
 }
 
-func (r *Row) set(v value) *Row {
+func (r *WriterRow) set(v value) *WriterRow {
 	r.values = append(r.values, v)
 	return r
 }
@@ -72,7 +76,7 @@ func (r *Row) set(v value) *Row {
 //
 // Its errors: *InvalidError (ErrInvalid), the row is not taken; ErrOverloaded, it is not taken because ctx has ended, or
 // because failed flushes must be picked up with Flush first; ErrClosed.
-func (r *Row) At(ctx context.Context, t time.Time) error {
+func (r *WriterRow) At(ctx context.Context, t time.Time) error {
 	if err := checkTime(t); err != nil {
 		defer r.release()
 		return &InvalidError{Table: r.table, Message: err.Error()}
@@ -81,7 +85,7 @@ func (r *Row) At(ctx context.Context, t time.Time) error {
 }
 
 // AtNanos is At with the time in nanoseconds since 1970.
-func (r *Row) AtNanos(ctx context.Context, timestamp int64) error {
+func (r *WriterRow) AtNanos(ctx context.Context, timestamp int64) error {
 	defer r.release()
 	if err := r.check(); err != nil {
 		return &InvalidError{Table: r.table, Message: err.Error()}
@@ -90,9 +94,9 @@ func (r *Row) AtNanos(ctx context.Context, timestamp int64) error {
 }
 
 // AtNow is At with the time of this machine's clock.
-func (r *Row) AtNow(ctx context.Context) error { return r.At(ctx, time.Now()) }
+func (r *WriterRow) AtNow(ctx context.Context) error { return r.At(ctx, time.Now()) }
 
-func (r *Row) release() {
+func (r *WriterRow) release() {
 	w := r.w
 	clear(r.values)
 	r.w, r.table, r.values = nil, "", r.values[:0]
@@ -100,7 +104,7 @@ func (r *Row) release() {
 }
 
 // check finds what no table would take.
-func (r *Row) check() error {
+func (r *WriterRow) check() error {
 	if err := api.CheckTable(r.table); err != nil {
 		return err
 	}
@@ -121,7 +125,7 @@ func (r *Row) check() error {
 }
 
 // size is about what the row takes in memory.
-func (r *Row) size() int {
+func (r *WriterRow) size() int {
 	n := 8
 	for i := range r.values {
 		if n += 8; r.values[i].kind == api.String {

@@ -26,7 +26,7 @@ import (
 type Writer struct {
 	c    *Client
 	opts writerOptions
-	rows sync.Pool // of *Row
+	rows sync.Pool // of *WriterRow
 
 	mu       sync.Mutex // guards what follows, and the gatherings
 	tables   map[string]*gathering
@@ -96,7 +96,7 @@ const (
 func (c *Client) Writer(opts ...WriterOption) *Writer {
 	w := &Writer{c: c, tables: make(map[string]*gathering),
 		opts: writerOptions{rows: 10_000, bytes: 1 << 20, every: time.Second}}
-	w.rows.New = func() any { return new(Row) }
+	w.rows.New = func() any { return new(WriterRow) }
 	for _, opt := range opts {
 		opt(&w.opts)
 	}

@@ -121,7 +121,7 @@ func TestI8_ABadRowHarmsNoOther(t *testing.T) {
 		}
 	}
 	good()
-	for want, r := range map[string]*Row{
+	for want, r := range map[string]*WriterRow{
 		"is int64 in the rows": w.Table("cpu").Float64("usage", 1),
 		"is there twice":       w.Table("cpu").Symbol("host", "a").Symbol("host", "b"),
 		"there twice":          w.Table("cpu").Int64("new", 1).Int64("new", 2),
