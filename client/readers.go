@@ -43,14 +43,6 @@ func (p *primaries) readers(now time.Time) []api.Node {
 	return slices.DeleteFunc(all, func(n api.Node) bool { return n.HTTP == "" })
 }
 
-// silent says that a node is not heard any more, while others that can be read from are.
-func (p *primaries) silent(node string, now time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	heard := p.view.Readers(now)
-	return len(heard) > 0 && !slices.ContainsFunc(heard, func(n api.Node) bool { return n.ID == node })
-}
-
 func (p *primaries) member(node string) (n api.Node, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
