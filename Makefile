@@ -1,5 +1,5 @@
 # Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
-.PHONY: build test race lint fuzz bench e2e fdb-test faults sim nightly ci
+.PHONY: build test race lint fuzz bench e2e fdb-test faults sim rolling nightly ci
 
 build: ## one static binary, ./braid
 	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
@@ -34,6 +34,9 @@ faults: ## random scenarios on separate processes, SEEDS of them, STEPS faults e
 
 sim: ## 10,000 seeds of the simulation (docs/simulation.md), or SEEDS of them
 	go run ./internal/simulation/cmd/simulate -seeds $(or $(SEEDS),10000)
+
+rolling: ## a rolling restart of a whole cluster under load: not one write fails
+	go test ./cmd/braid -count 1 -v -run 'TestRollingRestart$$'
 
 nightly: ## what takes an hour and more
 	go run ./internal/simulation/cmd/simulate -twice -seeds 50000

@@ -253,3 +253,33 @@ func someWrites(n int) []api.WriteMeta {
 	}
 	return w
 }
+
+// TestI6_OneProcessReplacesItself: a process that was declared dead registers anew in the place of its own epoch only.
+// Two processes of one node, with copies of one folder, cannot take turns at fencing each other.
+func TestI6_OneProcessReplacesItself(t *testing.T) {
+	w := newMemoryWorld(t)
+	register := func(attempt string, replaces uint64) (epoch uint64, err error) {
+		err = w.try(func(x kv.Txn) error {
+			a, err := w.core.RegisterNode(x, api.RegisterNodeRequest{
+				ID: "p1", Role: api.Primary, Mark: "m-p1", Attempt: attempt, Replaces: replaces})
+			epoch = a.Epoch
+			return err
+		})
+		return epoch, err
+	}
+	first := w.node("p1", "a")
+	second, err := register("b", first)
+	if err != nil || second <= first {
+		t.Fatalf("epoch %d after %d: %v", second, first, err)
+	}
+	if again, err := register("b", first); err != nil || again != second {
+		t.Fatalf("the same attempt again: epoch %d, %v; want %d", again, err, second)
+	}
+	if _, err := register("c", first); !api.IsName(err, api.Fenced) {
+		t.Fatalf("the process before: %v", err)
+	}
+	w.update(func(x kv.Txn) error { x.Clear(appendName(nil, kindNode, "p1")); return nil })
+	if _, err := register("d", second); !api.IsName(err, api.Fenced) {
+		t.Fatalf("after it was removed: %v", err)
+	}
+}

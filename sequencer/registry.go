@@ -7,7 +7,8 @@ import (
 
 // RegisterNode gives a node's process a new epoch, which fences the node's earlier ones, since a commit must carry the
 // registered one. The answer to a registration that is repeated is its first one, unless the node has been declared dead
-// meanwhile. Refused: Invalid, and Forbidden if the node is known with another disk.
+// meanwhile. Refused: Invalid, Forbidden if the node is known with another disk, and Fenced if it replaces an epoch that
+// is not the registered one.
 func (c Core) RegisterNode(t kv.Txn, r api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
 	if err := checkRegistration(r); err != nil {
 		return api.RegisterNodeAnswer{}, err
@@ -19,6 +20,10 @@ func (c Core) RegisterNode(t kv.Txn, r api.RegisterNodeRequest) (api.RegisterNod
 	if old != nil && old.mark != r.Mark {
 		return api.RegisterNodeAnswer{}, api.Errorf(api.Forbidden, "node %s is registered with another data folder: "+
 			"a new disk is a new node, give it another id", r.ID)
+	}
+	if r.Replaces != 0 && (old == nil || old.Epoch != r.Replaces && old.attempt != r.Attempt) {
+		return api.RegisterNodeAnswer{}, api.Errorf(api.Fenced, "node %s: another process of it has registered since "+
+			"epoch %d, or it was removed", r.ID, r.Replaces)
 	}
 	n := old
 	if old == nil || old.attempt != r.Attempt || old.fenced {

@@ -41,6 +41,7 @@ type cli struct {
 	Verify     verifyCmd     `cmd:"" help:"Compare the nodes' digests: do all hold the same rows?"`
 	Void       voidCmd       `cmd:"" help:"Give up rows of durability wal whose holders are all lost, so that their table goes on."`
 	Health     healthCmd     `cmd:"" help:"Ask a service whether it serves; for health checks."`
+	Drain      drainCmd      `cmd:"" help:"Have a node finish what it has and leave, without one failed write."`
 	Dump       dumpCmd       `cmd:"" help:"Print what a segment file holds."`
 	NATS       natsCmd       `cmd:"" name:"nats" help:"Run a NATS server." hidden:""`
 }

@@ -188,6 +188,8 @@ type processes struct {
 	nats, monitor string
 	nodes         map[string]*proc
 	all           []*proc
+	gateway       *proc
+	sequencer     *proc
 	http          string // the gateway's address
 }
 
@@ -196,13 +198,23 @@ func startProcesses(t *testing.T) *processes {
 	c := &processes{t: t, dir: t.TempDir(), nodes: make(map[string]*proc)}
 	n := start(t, "nats", asNATS)
 	c.nats, c.monitor = n.get("nats"), n.get("monitor")
-	c.service("sequencer", "sequencer", "--store", "embedded:"+filepath.Join(c.dir, "sequencer"))
+	c.startSequencer()
 	for _, id := range []string{"p1", "p2", "r1"} {
 		c.startNode(id)
 	}
-	g := c.service("gateway", "gateway", "--http", "127.0.0.1:0")
-	c.http = g.get("http")
+	c.gateway = c.startGateway("gateway")
+	c.http = c.gateway.get("http")
 	return c
+}
+
+func (c *processes) startGateway(name string) *proc {
+	c.t.Helper()
+	return c.service(name, "gateway", "--http", "127.0.0.1:0")
+}
+
+func (c *processes) startSequencer() {
+	c.t.Helper()
+	c.sequencer = c.service("sequencer", "sequencer", "--store", "embedded:"+filepath.Join(c.dir, "sequencer"))
 }
 
 func (c *processes) service(name string, args ...string) *proc {

@@ -68,6 +68,9 @@ type RegisterNodeRequest struct {
 	// Attempt is random per process start. A registration that is repeated because its answer was lost gets the
 	// epoch that it was given first.
 	Attempt string `json:"attempt"`
+	// Replaces is the epoch that this same process had before, 0 if none: it is refused (Fenced) unless that is still the
+	// registered one, so that two processes of one node never take turns at fencing each other.
+	Replaces uint64 `json:"replaces,omitempty"`
 }
 
 // RegisterNodeAnswer carries the new epoch; the node is Recovering.

@@ -164,7 +164,7 @@ func (l *life) act(ctx context.Context, ready *func()) (ended bool, err error) {
 func (l *life) do(ctx context.Context, a member.Action) {
 	switch a.Kind {
 	case member.DoRegister:
-		l.begin(ctx, func(ctx context.Context) { l.register(ctx) })
+		l.begin(ctx, func(ctx context.Context) { l.register(ctx, a.Replaces) })
 	case member.DoSettle:
 		l.begin(ctx, func(ctx context.Context) { l.settle(ctx, a.Epoch) })
 	case member.DoCatchUp:
@@ -205,8 +205,8 @@ func (l *life) failed(ctx context.Context, err error) {
 	}
 }
 
-func (l *life) register(ctx context.Context) {
-	answer, err := l.registry.Register(ctx)
+func (l *life) register(ctx context.Context, replaces uint64) {
+	answer, err := l.registry.Register(ctx, replaces)
 	if err != nil {
 		l.failed(ctx, err)
 		return

@@ -80,7 +80,7 @@ func TestRegisterAsksAgainUnderOneAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sequencer{errs: []error{bus.ErrNoResponders, bus.ErrUnknown, api.Errorf(api.Unavailable, "busy")}}
 		r := registry(s)
-		answer, err := r.Register(t.Context())
+		answer, err := r.Register(t.Context(), 0)
 		if err != nil || answer.Epoch != 7 {
 			t.Fatalf("%+v %v", answer, err)
 		}
@@ -88,7 +88,7 @@ func TestRegisterAsksAgainUnderOneAttempt(t *testing.T) {
 			t.Fatalf("attempts %q", s.attempts)
 		}
 		// Another registration is another attempt: it is to get another epoch.
-		if _, err := r.Register(t.Context()); err != nil || s.attempts[4] == s.attempts[3] {
+		if _, err := r.Register(t.Context(), 0); err != nil || s.attempts[4] == s.attempts[3] {
 			t.Fatalf("%v attempts %q", err, s.attempts)
 		}
 	})
@@ -96,7 +96,7 @@ func TestRegisterAsksAgainUnderOneAttempt(t *testing.T) {
 
 func TestRegisterRefusedIsFinal(t *testing.T) {
 	s := &sequencer{errs: []error{api.Errorf(api.Forbidden, "another data folder owns p1")}}
-	_, err := registry(s).Register(t.Context())
+	_, err := registry(s).Register(t.Context(), 0)
 	if !api.IsName(err, api.Forbidden) || len(s.attempts) != 1 {
 		t.Fatalf("%v after %d attempts", err, len(s.attempts))
 	}
@@ -118,7 +118,7 @@ func TestRegisterEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		s := &sequencer{errs: []error{bus.ErrNoResponders}}
-		if _, err := registry(s).Register(ctx); !errors.Is(err, context.Canceled) {
+		if _, err := registry(s).Register(ctx, 0); !errors.Is(err, context.Canceled) {
 			t.Fatalf("%v", err)
 		}
 	})

@@ -37,10 +37,11 @@ func NewRegistry(cfg Config, seq Sequencer, log *slog.Logger) *Registry {
 }
 
 // Register gets a new epoch for this process, which fences the node's earlier ones. A refusal (another data folder owns
-// the id) is final.
-func (r *Registry) Register(ctx context.Context) (api.RegisterNodeAnswer, error) {
+// the id; another process has registered since the epoch that this one replaces) is final.
+func (r *Registry) Register(ctx context.Context, replaces uint64) (api.RegisterNodeAnswer, error) {
 	request := api.RegisterNodeRequest{
 		ID: r.cfg.ID, Role: r.cfg.Role, Mark: r.cfg.Mark, HTTP: r.cfg.HTTP, Attempt: RandomID(),
+		Replaces: replaces,
 	}
 	var answer api.RegisterNodeAnswer
 	err := persist(ctx, r.log, "register", func(ctx context.Context) (err error) {
