@@ -108,6 +108,15 @@ func (n *fakeNode) member() api.Node {
 		HTTP: strings.TrimPrefix(n.http.URL, "http://")}
 }
 
+// apply lets the node know transactions up to a TxID.
+func (n *fakeNode) apply(txid uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.applied = txid
+	close(n.grown)
+	n.grown = make(chan struct{})
+}
+
 // change makes it make mistakes, from the next answer on.
 func (n *fakeNode) change(how func(*fakeNode)) {
 	n.mu.Lock()

@@ -22,6 +22,7 @@ type options struct {
 	nats           []nats.Option
 	logger         *slog.Logger
 	attemptTimeout time.Duration
+	followWait     time.Duration
 	onRetry        func(error)
 	onTopology     func(Topology)
 	onError        func(*WriteError)
@@ -37,7 +38,7 @@ const (
 )
 
 func newOptions(opts []Option) (options, error) {
-	o := options{name: "braid-client", attemptTimeout: attemptTimeoutDefault, memoryMax: memoryDefault, route: Gateway}
+	o := options{name: "braid-client", attemptTimeout: attemptTimeoutDefault, followWait: followWait, memoryMax: memoryDefault, route: Gateway}
 	for _, opt := range opts {
 		opt(&o)
 	}
