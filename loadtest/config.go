@@ -1,8 +1,8 @@
 // Package loadtest is Braid's harness: it makes rows, writes them through the SDK, measures, verifies that every
 // acknowledged write is on every node exactly once, and reports.
 //
-// It drives a cluster from outside and knows no service. What it does not do: disturb the cluster (chaos comes
-// later), or run on several machines at once.
+// It drives a cluster from outside and knows no service. Given an Actor, it hurts the cluster's processes by a plan
+// and measures what writers notice. What it does not do: run on several machines at once.
 package loadtest
 
 import (
@@ -61,6 +61,13 @@ type Config struct {
 	// VerifyTimeout bounds the wait for nodes to apply everything, 60 s.
 	VerifyTimeout time.Duration
 	JSON          string // file for the report, "" for none
+
+	// Chaos says what to do to the cluster meanwhile, "" for nothing: KIND[@WHOM]:EVERY[:FOR], comma-separated, or
+	// random:SEED. The cluster must have an Actor.
+	Chaos string
+	// ChaosNotice is the latency over which a writer counts as having noticed a fault, 100 ms.
+	ChaosNotice time.Duration
+	chaos       chaosPlan
 }
 
 // Cluster is what the harness needs to know of a cluster in this process.
@@ -69,6 +76,7 @@ type Cluster struct {
 	InProcess nats.InProcessConnProvider // nil: over TCP
 	HTTP      string                     // the gateway's http:// URL
 	DataDir   string                     // whose disk is measured; "" for none
+	Actor     Actor                      // nil: nothing can be done to it
 	Close     func() error
 }
 
@@ -108,6 +116,13 @@ func (c *Config) fill() error {
 	set(&c.WriteTimeout, 30*time.Second)
 	set(&c.VerifyTimeout, time.Minute)
 	set(&c.Seed, 123)
+	set(&c.ChaosNotice, 100*time.Millisecond)
+	if c.Chaos != "" {
+		var err error
+		if c.chaos, err = parseChaos(c.Chaos); err != nil {
+			return err
+		}
+	}
 	switch c.Workload {
 	case small:
 		set(&c.Writers, 2000)

@@ -50,6 +50,7 @@ type Report struct {
 	Disk     *DiskReport   `json:"disk,omitempty"`
 	Baseline *Baseline     `json:"baseline,omitempty"`
 	Verified *Verification `json:"verified,omitempty"`
+	Chaos    *Chaos        `json:"chaos,omitempty"`
 }
 
 // Latency of acknowledged writes in milliseconds, from an HdrHistogram with three significant digits.

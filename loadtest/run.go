@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,9 @@ func Run(ctx context.Context, c Config, d Deps) (r Report, err error) {
 			return Report{}, fmt.Errorf("start the embedded cluster: %w", err)
 		}
 		defer func() { err = errors.Join(err, cluster.Close()) }()
+	}
+	if c.Chaos != "" && cluster.Actor == nil {
+		return Report{}, errors.New("chaos needs a cluster whose processes can be killed: --embedded starts one")
 	}
 	h := &harness{config: &c, deps: d, cluster: cluster, retries: map[string]uint64{}}
 	r, err = h.run(ctx)
@@ -83,7 +87,7 @@ func (h *harness) run(ctx context.Context) (Report, error) {
 		src = prepared
 	}
 	if h.config.Baseline {
-		if r.Baseline, err = measureBaseline(ctx, h.config, plain, h.bare); err != nil {
+		if r.Baseline, err = measureBaseline(ctx, h.config, plain, func() (*nats.Conn, error) { return h.bare() }); err != nil {
 			return r, err
 		}
 	}
@@ -125,8 +129,8 @@ func (h *harness) connect(ctx context.Context) error {
 }
 
 // bare opens a connection without the SDK, over the same transport.
-func (h *harness) bare() (*nats.Conn, error) {
-	opts := append([]nats.Option{nats.Name("braid-loadtest-baseline")}, h.deps.NATS...)
+func (h *harness) bare(more ...nats.Option) (*nats.Conn, error) {
+	opts := slices.Concat([]nats.Option{nats.Name("braid-loadtest-bare")}, h.deps.NATS, more)
 	if h.cluster.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(h.cluster.InProcess))
 	}
@@ -184,6 +188,10 @@ func (h *harness) write(ctx context.Context, src source, heads map[string]uint64
 	}
 	shared := &run{config: c, source: src, heads: heads, latency: newLatencies(),
 		schedule: newSchedule(c.Duration, interval, c.Backlog)}
+	endChaos, err := h.startChaos(ctx, shared.schedule.start)
+	if err != nil {
+		return nil, err
+	}
 	workers := make([]*worker, c.Writers*c.InFlight)
 	var wg sync.WaitGroup
 	for i := range workers {
@@ -195,6 +203,7 @@ func (h *harness) write(ctx context.Context, src source, heads map[string]uint64
 	elapsed := time.Since(shared.schedule.start)
 	stopBar()
 	r.sum(workers, shared.latency, elapsed)
+	chaosErr := endChaos(r, workers, elapsed)
 	r.Reused = src.reused(r.Rows)
 	h.mu.Lock()
 	r.Retries = h.retries
@@ -208,7 +217,7 @@ func (h *harness) write(ctx context.Context, src source, heads map[string]uint64
 	if r.Disk, err = disk(); err != nil {
 		return workers, err
 	}
-	return workers, h.outcome(ctx, shared, r)
+	return workers, errors.Join(chaosErr, h.outcome(ctx, shared, r))
 }
 
 // outcome says what makes a run fail as a whole.

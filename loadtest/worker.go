@@ -66,6 +66,7 @@ type run struct {
 	progress progress
 	latency  *latencies
 	records  atomic.Int64
+	acks     atomic.Int64
 	heads    map[string]uint64 // before the run
 	stopped  atomic.Pointer[error]
 }
@@ -83,6 +84,7 @@ type worker struct {
 	bytes   uint64
 	errors  map[string]uint64
 	records map[string][]history.Write // by table
+	acks    []acked                    // only with chaos
 	example error                      // the first error, for the report
 	buf     []byte
 	head    uint64 // conflict: the last head that it heard of
@@ -141,6 +143,7 @@ func (w *worker) write(ctx context.Context, b *batch, intended time.Time) error 
 	txid, err := w.sender.send(bound, b, expected)
 	if err == nil {
 		w.accepted(b, txid, time.Since(intended))
+		w.keepAck(record.Sent, b.rows)
 		record.Outcome, record.TxID = history.Acknowledged, txid
 	} else {
 		w.refused(err, &record)
@@ -157,6 +160,15 @@ func (w *worker) accepted(b *batch, txid uint64, latency time.Duration) {
 	w.head = txid
 	w.run.progress.rows.Add(uint64(b.rows))
 	w.run.progress.bytes.Add(uint64(b.bytes))
+}
+
+// keepAck remembers when a write was acknowledged. Past acksMax the report of the faults knows no more.
+func (w *worker) keepAck(sent int64, rows int) {
+	if w.run.config.Chaos == "" || w.run.acks.Add(1) > acksMax {
+		return
+	}
+	w.acks = append(w.acks, acked{sent: time.Duration(sent), answered: time.Since(w.run.schedule.start),
+		rows: uint32(rows)})
 }
 
 func (w *worker) refused(err error, record *history.Write) {

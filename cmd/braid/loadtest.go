@@ -39,10 +39,14 @@ type loadtestCmd struct {
 	Seed      uint64        `help:"Seed of the generated rows." default:"123"`
 	Baseline  bool          `help:"With small: measure bare NATS request-reply in the same run."`
 	Verify    bool          `help:"Prove that every acknowledged write is on every node exactly once."`
+	Chaos     string        `help:"Hurt the embedded cluster meanwhile: KIND[@WHOM]:EVERY[:FOR], comma-separated, or random:SEED. Kinds: kill, pause, partition, partition-objects, partition-sequencer, drain; whom: a process or a role, else the primaries in turn. Each service is then a process of its own." placeholder:"PLAN"`
 	JSON      string        `name:"json" help:"Write the report to FILE as JSON." placeholder:"FILE"`
 	s3Flags
 	sealFlags
 	walFlags
+
+	// temporary is the folder of a run with chaos that names none.
+	temporary string
 }
 
 // Run loads a cluster and prints what came of it; its status is 1 if the verification fails.
@@ -52,6 +56,7 @@ func (c *loadtestCmd) Run(p *process) error {
 		Workload: c.Workload, Format: c.Format, Via: c.Via, Table: c.Table,
 		Rows: c.Rows, Duration: c.Duration, Writers: c.Writers, InFlight: c.InFlight, Batch: c.Batch, Rate: c.Rate,
 		Identity: c.Identity, Durability: c.Level, Seed: c.Seed, Baseline: c.Baseline, Verify: c.Verify, JSON: c.JSON,
+		Chaos: c.Chaos,
 	}
 	deps := loadtest.Deps{
 		Out: p.stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd())), Logger: p.log, NATS: c.options(),
@@ -62,8 +67,24 @@ func (c *loadtestCmd) Run(p *process) error {
 	} else if err := bus.CheckMaxPending(p.ctx, c.NATSMonitor, p.log); err != nil {
 		return err
 	}
-	_, err := loadtest.Run(p.ctx, cfg, deps)
-	return err
+	if c.Chaos == "" || !c.Embedded || c.Data != "" {
+		_, err := loadtest.Run(p.ctx, cfg, deps)
+		return err
+	}
+	return c.runKeeping(p, cfg, deps)
+}
+
+// runKeeping runs on a folder that stays if the run has failed: what the processes said is there.
+func (c *loadtestCmd) runKeeping(p *process, cfg loadtest.Config, deps loadtest.Deps) error {
+	dir, err := os.MkdirTemp("", "braid-loadtest-")
+	if err != nil {
+		return err
+	}
+	c.temporary = dir
+	if _, err := loadtest.Run(p.ctx, cfg, deps); err != nil {
+		return fmt.Errorf("%w (what the processes said is in %s)", err, dir)
+	}
+	return os.RemoveAll(dir)
 }
 
 // startCluster runs a cluster until the harness closes it.
@@ -73,11 +94,17 @@ func (c *loadtestCmd) startCluster(ctx context.Context, p *process) (loadtest.Cl
 		if objects != "" { // a new cluster's segments have the names of an older one's
 			objects += "/loadtest-" + time.Now().UTC().Format("20060102T150405.000")
 		}
+		if c.temporary != "" {
+			return c.startProcesses(ctx, p, c.temporary, objects)
+		}
 		temp, err := os.MkdirTemp("", "braid-loadtest-")
 		if err != nil {
 			return loadtest.Cluster{}, err
 		}
 		dir, remove = temp, func() error { return os.RemoveAll(temp) }
+	}
+	if c.Chaos != "" {
+		return c.startProcesses(ctx, p, dir, objects)
 	}
 	// The cluster outlives the signal that ends the run: what is open still gets its answer.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
