@@ -60,7 +60,9 @@ func (c *core) committed(now time.Duration, i int, answers []api.GroupAnswer) {
 		return
 	}
 	for k, g := range l.asked {
-		if answers[k].Pending && g.level == api.DurabilityWAL {
+		// Whatever the answer is: a repeat may hear that its sequence is settled, and its first attempt have made the
+		// record.
+		if l.request.Groups[k].State == api.Pending {
 			g.segment.unconfirmed = true
 		}
 		c.decide(g, c.judge(g, answers[k]))

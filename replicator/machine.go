@@ -43,6 +43,9 @@ func (m *Machine) Step(ctx context.Context, shard int) (next time.Time) {
 // Checkpoint is Store.Checkpoint: after an error the process must end.
 func (m *Machine) Checkpoint() error { return m.s.tables.Checkpoint() }
 
+// Pending is Service.Pending.
+func (m *Machine) Pending() bool { return m.s.Pending() }
+
 // Lag is Service.Lag.
 func (m *Machine) Lag() uint64 { return m.s.Lag() }
 

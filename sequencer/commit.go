@@ -271,7 +271,7 @@ func (x *commitTx) recordState(index uint64) (api.RecordState, error) {
 	state, seen := x.states[index]
 	if !seen {
 		var err error
-		if state, err = recordState(x.t, x.shard, index); err != nil {
+		if state, err = RecordState(x.t, x.shard, index); err != nil {
 			return 0, err
 		}
 		x.states[index] = state

@@ -64,6 +64,12 @@ func getRecord(r kv.Reader, shard int, index uint64) (api.LogRecord, error) {
 	return api.ParseLogRecord(index, raw)
 }
 
+// RecordState reads how a commit record stands now.
+func RecordState(r kv.Reader, shard int, index uint64) (api.RecordState, error) {
+	record, err := getRecord(r, shard, index)
+	return record.State, err
+}
+
 // What one transaction confirms at most.
 const (
 	confirmRecordsMax = 500

@@ -144,9 +144,3 @@ func sweepLeftovers(t kv.Txn, _ uint64, limit int) (int, error) {
 	}
 	return done, nil
 }
-
-// recordState reads how a commit record stands now.
-func recordState(r kv.Reader, shard int, index uint64) (api.RecordState, error) {
-	record, err := getRecord(r, shard, index)
-	return record.State, err
-}

@@ -62,6 +62,9 @@ func (d *Disk) before(op disk.Op) error {
 		d.p.End()
 		return syscall.EIO // of an operation outside of any coroutine
 	}
+	if op.Kind == disk.OpCreate { // another file under that name
+		delete(d.failed, op.Path)
+	}
 	if d.failed[op.Path] && (op.Kind == disk.OpSync || op.Kind == disk.OpRename) {
 		d.AfterFailure++
 	}
@@ -89,6 +92,29 @@ func (s slowDisk) Create(path string) (disk.File, error) {
 		return nil, err
 	}
 	return slowFile{f, s.d}, nil
+}
+
+// Open is for reading, whose end takes no part in anything: see reader.
+func (s slowDisk) Open(path string) (disk.File, error) {
+	f, err := s.Memory.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return reader{f, s.d.p}, nil
+}
+
+// reader is a file that a coroutine may have open while it parks. When its process dies in the midst of a disk
+// operation, whose lock is held then, it unwinds and closes the file: that must not wait for the lock.
+type reader struct {
+	disk.File
+	p *Process
+}
+
+func (r reader) Close() error {
+	if r.p.Dead() {
+		return nil
+	}
+	return r.File.Close()
 }
 
 type slowFile struct {

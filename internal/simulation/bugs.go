@@ -25,6 +25,9 @@ const (
 	RecoverBeyond       Bug = "recovery starts beyond the committed end"
 	WrongDuplicate      Bug = "a duplicate answered with another's TxID"
 	DropUnnamed         Bug = "a segment dropped that no record names yet"
+	DropWhileLive       Bug = "a holder deletes while the epoch lives"
+	ConfirmFirst        Bug = "confirm before upload"
+	ApplyPending        Bug = "a pending record applied"
 )
 
 // Planted says of a bug which kinds of faults bring it to light, and which invariant catches it.
@@ -53,6 +56,9 @@ var Bugs = []Planted{
 	{RecoverBeyond, []sim.Fault{sim.CrashNow}, 4},
 	{WrongDuplicate, []sim.Fault{sim.Lose, sim.Double}, 3},
 	{DropUnnamed, []sim.Fault{sim.StoreFreeze, sim.ObjectLate}, 2},
+	{DropWhileLive, []sim.Fault{sim.StoreFreeze, sim.ObjectAway}, 2},
+	{ConfirmFirst, nil, 9},
+	{ApplyPending, nil, 2},
 }
 
 // force makes the kinds of faults exist that bring the bug to light.

@@ -225,7 +225,7 @@ func (c *client) grow(ctx context.Context, table string, s api.Schema, writes []
 
 // attempt sends writes as one group to some primary. It returns how long to wait before the next.
 func (c *client) attempt(ctx context.Context, table string, schema api.Schema, writes []*write) time.Duration {
-	frame := encode(table, schema, writes)
+	frame := encode(table, schema, writes, c.w.durability())
 	to := c.w.primary()
 	if to == nil {
 		return 200 * time.Millisecond
@@ -266,8 +266,8 @@ func (c *client) told(table string, w *write, o api.Outcome) {
 	}
 }
 
-func encode(table string, schema api.Schema, writes []*write) []byte {
-	h := api.GroupHeader{Table: table}
+func encode(table string, schema api.Schema, writes []*write, d api.Durability) []byte {
+	h := api.GroupHeader{Table: table, Durability: d}
 	var batches []*columnar.Batch
 	for _, w := range writes {
 		h.Writes = append(h.Writes, w.meta)

@@ -20,7 +20,7 @@ func (w *world) compare() {
 	for _, name := range w.tables {
 		seen := make(map[uint64][]history.Seen) // by first TxID
 		for i := range w.records {
-			if w.records[i].Table == name {
+			if w.records[i].Table == name && w.records[i].State == api.Confirmed {
 				seen[w.records[i].First] = w.decode(&w.records[i])
 			}
 		}

@@ -28,7 +28,7 @@ type gatewayProcess struct {
 func newGateway(w *world, id string) *gatewayProcess {
 	e := w.e
 	return &gatewayProcess{w: w, id: id, cfg: gateway.Config{
-		ID: id, MergeInterval: e.Between(-time.Millisecond, 20*time.Millisecond),
+		ID: id, Durability: w.durability(), MergeInterval: e.Between(-time.Millisecond, 20*time.Millisecond),
 		RequestTimeout: e.Between(time.Second, 6*time.Second), AttemptTimeout: e.Between(200*time.Millisecond, 2*time.Second),
 		OverloadWait: e.Between(50*time.Millisecond, 300*time.Millisecond), HeldBytesMax: 4000 + e.Rand.Int64N(20_000),
 		NoPrimaryWait: e.Between(200*time.Millisecond, 3*time.Second), HeldRequestsMax: 1 + e.Rand.IntN(20),

@@ -27,6 +27,7 @@ type judge struct {
 	epochs  map[string]uint64      // of nodes, as the store had them at the last look
 	owners  map[uint64]string      // of epochs: which process got it
 	first   map[string]api.Outcome // answers, by identity
+	pending []int                  // places in records
 }
 
 func newJudge(w *world) judge {
@@ -76,6 +77,9 @@ func (j *judge) watch() {
 				return err
 			}
 		}
+		if err := j.watchPending(r); err != nil {
+			return err
+		}
 		topology, err := sequencer.Topology(r)
 		for _, n := range topology.Nodes {
 			j.epochs[n.ID] = n.Epoch
@@ -106,6 +110,11 @@ func (j *judge) watchLog(r kv.Reader, shard int) error {
 				TxID: rec.First, Detail: fmt.Sprintf("committed by epoch %d, when %d was registered", rec.Segment.Epoch, e)})
 		}
 		// Durable before committed: whatever is in the log has its bytes.
+		if rec.State == api.Pending {
+			j.pending = append(j.pending, len(j.records)-1)
+			j.heldBy(rec)
+			continue
+		}
 		if _, err := j.object(rec); err != nil {
 			j.fail(history.Violation{Invariant: 2, Check: "durable first", Table: rec.Table, TxID: rec.First,
 				Detail: fmt.Sprintf("committed, but %v", err)})

@@ -33,6 +33,7 @@ type node struct {
 	hinted     []replicator.Hint
 	replicator *replicator.Machine
 	primary    *primary.Machine
+	holding
 }
 
 const (
@@ -49,6 +50,7 @@ func (n *node) draw() {
 		SegmentBytesMax: 1000 + e.Rand.Int64N(8000), ObjectPatience: e.Between(200*time.Millisecond, 5*time.Second),
 		CommitPatience: e.Between(200*time.Millisecond, 5*time.Second),
 	}
+	n.drawHolding()
 	n.pace = replicator.Config{
 		ID: n.id, DataDir: dataDir, SegmentsDir: segmentsDir, PieceRecords: 1 + e.Rand.IntN(50),
 		PollInterval: e.Between(50*time.Millisecond, 500*time.Millisecond), RetryMax: time.Second,
@@ -59,7 +61,7 @@ func (n *node) draw() {
 func (n *node) start() {
 	n.p = n.w.e.Start(n.id)
 	n.starts++
-	n.state, n.primary, n.replicator = "", nil, nil
+	n.state, n.primary, n.replicator, n.keeper = "", nil, nil, nil
 	n.hinted = make([]replicator.Hint, n.w.shards)
 	n.hints = make([]chan struct{}, n.w.shards)
 	for i := range n.hints {
@@ -107,6 +109,9 @@ func (n *node) run(ctx context.Context, fsys disk.FS) error {
 		n.p.Go(func(ctx context.Context) { n.follow(ctx, shard) })
 	}
 	n.p.Go(n.checkpoints)
+	if err := n.startHolder(fsys, objects, seq); err != nil {
+		return err
+	}
 	for n.replicator.Lag() >= 20 {
 		n.p.Sleep(20 * time.Millisecond)
 	}
@@ -163,6 +168,7 @@ func (n *node) beat(epoch uint64) {
 			m := g.m
 			n.w.net.Send(n.p, g.p, "heartbeat", func() { m.Heard(h) })
 		}
+		n.tellPeers(h)
 		n.p.Sleep(200 * time.Millisecond)
 	}
 }
@@ -170,6 +176,7 @@ func (n *node) beat(epoch uint64) {
 func (n *node) follow(ctx context.Context, shard int) {
 	for {
 		next := n.replicator.Step(ctx, shard)
+		n.w.appliedConfirmed(n, shard)
 		n.p.Await(ctx, n.hints[shard], next)
 		if h := n.hinted[shard]; h != (replicator.Hint{}) {
 			n.replicator.Hint(shard, h)
@@ -211,7 +218,7 @@ func (n *node) startPrimary(
 	}}
 	m, err := primary.NewMachine(cfg, primary.Deps{
 		FS: n.w.bug.disk(fsys), Objects: n.w.bug.puts(n, objects), Sequencer: n.w.bug.commits(n, seq), Catalog: catalog,
-		Shards: n.w.shards, Logger: n.w.log,
+		Shards: n.w.shards, Logger: n.w.log, Holders: others{n, n.p},
 	}, host)
 	if err != nil {
 		return err

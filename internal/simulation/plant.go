@@ -89,6 +89,8 @@ func (b Bug) commits(n *node, a asker) primary.Sequencer {
 		return hastySequencer{a}
 	case UnknownIsFailure:
 		return deletingSequencer{a, n}
+	case ConfirmFirst:
+		return eagerSequencer{a}
 	}
 	return a
 }
@@ -148,6 +150,12 @@ func (b Bug) log(n *node, a asker) replicator.Sequencer {
 		return changedLog{a, 0, func(records []api.LogRecord) {
 			for i := range records {
 				records[i].Mask = nil
+			}
+		}}
+	case ApplyPending:
+		return changedLog{a, 0, func(records []api.LogRecord) {
+			for i := range records {
+				records[i].State = api.Confirmed
 			}
 		}}
 	case RecoverBehind, RecoverBeyond:

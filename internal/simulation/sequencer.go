@@ -246,6 +246,27 @@ func (a asker) Confirm(_ context.Context, id api.SegmentID) (n int, err error) {
 	return n, nil
 }
 
+func (a asker) SegmentState(_ context.Context, id api.SegmentID) (api.SegmentStateAnswer, error) {
+	return looked(a, "state of segment "+id.String(), func(r kv.Reader) (api.SegmentStateAnswer, error) {
+		return sequencer.SegmentState(r, id)
+	})
+}
+
+func (a asker) Pending(_ context.Context, q api.PendingRequest) (api.PendingAnswer, error) {
+	return looked(a, "pending records", func(r kv.Reader) (api.PendingAnswer, error) { return sequencer.Pending(r, q) })
+}
+
+// looked is ask for what only reads.
+func looked[A any](a asker, what string, f func(kv.Reader) (A, error)) (A, error) {
+	return ask(a, what, func(ctx context.Context, s *sequencerProcess) (answer A, err error) {
+		err = s.w.store.View(ctx, func(r kv.Reader) (err error) {
+			answer, err = f(r)
+			return err
+		})
+		return answer, err
+	})
+}
+
 func (a asker) Log(_ context.Context, shard int, q api.LogRequest) (api.LogAnswer, error) {
 	data, err := ask(a, "log", func(ctx context.Context, s *sequencerProcess) (b []byte, err error) {
 		err = s.w.store.View(ctx, func(r kv.Reader) (err error) {

@@ -7,7 +7,7 @@
 // replicator.Machine); groups and their bytes, and the messages of commits. What is written anew here, thin: processes'
 // start and end, the sequencer's queue, timers, and clients that write to gateways and primaries as the SDK does.
 //
-// It does not promise anything about HTTP, NATS, durability `wal`, failover's decisions, or repair by a scrub.
+// It does not promise anything about HTTP, NATS, failover's decisions, or repair by a scrub.
 package simulation
 
 import (
@@ -50,6 +50,8 @@ type world struct {
 	log     *slog.Logger
 
 	shards     int
+	wal        float64 // how often a write is at durability `wal`
+	walCopies  int
 	core       sequencer.Core
 	sequencers []*sequencerProcess
 	nodes      []*node
@@ -128,6 +130,7 @@ func (w *world) start() {
 		w.nodes = append(w.nodes, n)
 		n.start()
 	}
+	w.drawWAL()
 	for i := range 1 + w.e.Rand.IntN(2) {
 		g := newGateway(w, fmt.Sprintf("g%d", i+1))
 		w.gateways = append(w.gateways, g)
@@ -169,6 +172,10 @@ func (w *world) unrest() string {
 			return c.name + " still writes"
 		}
 	}
+	if n := len(w.pending); n > 0 {
+		r := &w.records[w.pending[0]]
+		return fmt.Sprintf("%d records are pending, one of table %s, TxID %d, segment %s", n, r.Table, r.First, r.Segment)
+	}
 	for _, n := range w.nodes {
 		if n.state != api.Live || n.p.Dead() {
 			return "node " + n.id + " is not live"
@@ -177,6 +184,9 @@ func (w *world) unrest() string {
 			if n.replicator.Tables().Position(shard) != w.heads[shard] || n.replicator.Lag() > 0 {
 				return fmt.Sprintf("node %s lags by %d records", n.id, n.replicator.Lag())
 			}
+		}
+		if n.replicator.Pending() {
+			return "tables of node " + n.id + " stand at pending records"
 		}
 		if n.primary != nil && n.primary.Load().Fraction > 0 {
 			return "primary " + n.id + " has undecided groups"
