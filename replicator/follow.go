@@ -198,6 +198,10 @@ func (s *Service) count(sh *shard, done table.Applied) {
 func (s *Service) progress(shard int, records []api.LogRecord) progress {
 	p := progress{position: s.tables.Position(shard), behind: s.tables.Behind(shard)}
 	p.lowest, _ = s.tables.Stalled(shard, 0)
+	if p.lowest != 0 {
+		// Records that were pending when they were passed are not counted as behind, though they may be confirmed now.
+		p.behind = max(p.behind, uint64(len(s.tables.Standing(shard))))
+	}
 	p.ahead, _ = s.tables.Stalled(shard, records[len(records)-1].Index+1)
 	return p
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ func (c *Config) check() error {
 
 // warn says what will not work as it may be meant.
 func (c *Config) warn(log *slog.Logger) {
-	copies := max(c.WALCopies, 1)
+	copies := cmp.Or(c.WALCopies, 2)
 	if nodes := c.Primaries + c.Replicas; c.Durability == api.DurabilityWAL && copies > nodes {
 		log.Warn("durability wal needs more nodes than there are: every write will be refused with 503",
 			"wal_copies", copies, "nodes", nodes, "hint", "--replicas adds nodes, --wal-copies 1 does without others")
