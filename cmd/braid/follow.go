@@ -90,4 +90,3 @@ func interrupted(p *process, err error) error {
 	}
 	return err
 }
-
