@@ -38,6 +38,7 @@ type cli struct {
 	Status     statusCmd     `cmd:"" help:"Show the nodes: role, state, epoch, load, lag."`
 	Tables     tablesCmd     `cmd:"" help:"Show the tables: head, rows, and how far each node is."`
 	Rows       rowsCmd       `cmd:"" help:"Print a table's rows."`
+	Write      writeCmd      `cmd:"" help:"Write files of rows: line protocol, NDJSON or CSV."`
 	Follow     followCmd     `cmd:"" help:"Watch a table: print its rows as they are committed."`
 	Verify     verifyCmd     `cmd:"" help:"Compare the nodes' digests: do all hold the same rows?"`
 	Void       voidCmd       `cmd:"" help:"Give up rows of durability wal whose holders are all lost, so that their table goes on."`
