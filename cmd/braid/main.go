@@ -34,6 +34,7 @@ type cli struct {
 	Primary    primaryCmd    `cmd:"" help:"Run a primary: writes rows to its WAL and commits them."`
 	Replicator replicatorCmd `cmd:"" help:"Run a replica: replays every table, serves reads."`
 	Sequencer  sequencerCmds `cmd:"" help:"Run a sequencer, which gives each write its TxID, or look into its store."`
+	Failover   failoverCmd   `cmd:"" help:"Run a failover instance: declares silent nodes dead, puts replicas in their place."`
 	Loadtest   loadtestCmd   `cmd:"" help:"Load a cluster, measure it, and verify that nothing was lost."`
 	Status     statusCmd     `cmd:"" help:"Show the nodes: role, state, epoch, load, lag."`
 	Tables     tablesCmd     `cmd:"" help:"Show the tables: head, rows, and how far each node is."`

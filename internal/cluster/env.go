@@ -50,7 +50,7 @@ func (e Env) registerer(id string) prometheus.Registerer {
 
 // Ready is what a service tells once it is ready.
 type Ready struct {
-	Service string `json:"service"` // gateway, primary, replica, sequencer
+	Service string `json:"service"` // gateway, primary, replica, sequencer, failover
 	ID      string `json:"id"`
 	HTTP    string `json:"http,omitempty"` // host:port
 	Epoch   uint64 `json:"epoch,omitempty"`
