@@ -45,6 +45,9 @@ type cli struct {
 	Void       voidCmd       `cmd:"" help:"Give up rows of durability wal whose holders are all lost, so that their table goes on."`
 	Health     healthCmd     `cmd:"" help:"Ask a service whether it serves; for health checks."`
 	Drain      drainCmd      `cmd:"" help:"Have a node finish what it has and leave, without one failed write."`
+	Promote    promoteCmd    `cmd:"" help:"Make a live replica, or a stand-in, a primary for good."`
+	Demote     demoteCmd     `cmd:"" help:"Make a live primary a replica for good."`
+	Remove     removeCmd     `cmd:"" help:"Take a node that has stopped or is dead out of the cluster."`
 	Dump       dumpCmd       `cmd:"" help:"Print what a segment file holds."`
 	NATS       natsCmd       `cmd:"" name:"nats" help:"Run a NATS server." hidden:""`
 }
@@ -53,6 +56,7 @@ type cli struct {
 type process struct {
 	ctx    context.Context // ends at SIGINT and SIGTERM
 	log    *slog.Logger
+	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
 }
@@ -102,7 +106,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if c.Tied {
 		go endWithStdin(stderr)
 	}
-	p := &process{ctx: ctx, log: c.logger(stderr), stdout: stdout, stderr: stderr}
+	p := &process{ctx: ctx, log: c.logger(stderr), stdin: os.Stdin, stdout: stdout, stderr: stderr}
 	err = c.profiled(func() error { return parsed.Run(p) })
 	var exit *exitError
 	switch {

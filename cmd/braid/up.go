@@ -18,6 +18,7 @@ type upCmd struct {
 	Primaries  int    `help:"Number of primaries, p1, p2, …" default:"2"`
 	Replicas   int    `help:"Number of replicas, r1, r2, …" default:"1"`
 	Sequencers int    `help:"Number of sequencer instances on the one store." default:"1"`
+	Failovers  int    `help:"Number of failover instances; 0: nobody stands in for a node that dies." default:"1"`
 	Store      string `help:"The sequencer's store, embedded:DIR. Default: embedded:DATA/sequencer." placeholder:"STORE"`
 	Objects    string `help:"The object store: dir:PATH or s3:BUCKET[/PREFIX]. Default: dir:DATA/objects." placeholder:"STORE"`
 	JSON       bool   `help:"Print the ready line as JSON." name:"json"`
@@ -51,7 +52,7 @@ func (d durabilityFlags) level() api.Durability {
 func (c *upCmd) Run(p *process) error {
 	cfg := cluster.Config{
 		DataDir: c.Data, NATS: c.NATS, HTTP: c.HTTP, Namespace: c.Namespace,
-		Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: c.Sequencers,
+		Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: c.Sequencers, Failovers: c.Failovers,
 		Store: c.Store, Objects: c.Objects, S3: c.config(), Durability: c.level(), SealInterval: c.SealInterval,
 		WALCopies: c.WALCopies, WALSealInterval: c.WALSealInterval, ScrubBytes: c.scrubBytes(),
 	}

@@ -29,6 +29,7 @@ type Config struct {
 	Primaries  int
 	Replicas   int
 	Sequencers int
+	Failovers  int    // instances that watch the nodes; none: nobody stands in for a node that dies
 	Store      string // "": embedded:DATA/sequencer
 	Objects    string // "": dir:DATA/objects
 	S3         objstore.S3Config
@@ -51,8 +52,9 @@ func (c *Config) check() error {
 		return errors.New("no data folder given")
 	case c.Primaries < 1:
 		return fmt.Errorf("%d primaries: at least 1 is needed to take a write", c.Primaries)
-	case c.Replicas < 0 || c.Sequencers < 1:
-		return fmt.Errorf("%d replicas, %d sequencers: at least 0 and 1", c.Replicas, c.Sequencers)
+	case c.Replicas < 0 || c.Sequencers < 1 || c.Failovers < 0:
+		return fmt.Errorf("%d replicas, %d sequencers, %d failovers: at least 0, 1 and 0", c.Replicas, c.Sequencers,
+			c.Failovers)
 	}
 	if c.Store == "" {
 		c.Store = "embedded:" + filepath.Join(c.DataDir, "sequencer")
@@ -84,7 +86,7 @@ type Up struct {
 // Run runs a whole cluster in this process until ctx ends or a service fails, and calls ready once when it takes
 // writes. Services stop in the reverse order: the gateway finishes what it has while primaries still answer.
 //
-//	NATS ── sequencers (one store) ── nodes p1 p2 … r1 … ── gateway
+//	NATS ── sequencers (one store) ── nodes p1 p2 … r1 … ── failover ── gateway
 func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Up)) (err error) {
 	if err := cfg.check(); err != nil {
 		return err
@@ -124,6 +126,15 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Up)) (err
 		}
 		if err := u.startNodes(ctx); err != nil {
 			return err
+		}
+		for i := range cfg.Failovers {
+			id := "f" + strconv.Itoa(i+1)
+			err := u.service(ctx, id, func(ctx context.Context, ready func(Ready)) error {
+				return RunFailover(ctx, FailoverConfig{ID: id}, u.env, ready)
+			})
+			if err != nil {
+				return err
+			}
 		}
 		return u.service(ctx, "gateway", func(ctx context.Context, ready func(Ready)) error {
 			return RunGateway(ctx, GatewayConfig{
