@@ -9,7 +9,8 @@ import (
 // decide returns the most urgent decision on the topology as it is known, nil if there is none. One at a time: the next
 // one is taken on what the topology is then.
 func (c *core) decide(now time.Duration) action {
-	for _, n := range c.dead(now) {
+	if dead := c.dead(now); len(dead) > 0 {
+		n := dead[0]
 		w := c.nodes[n.ID]
 		a := fail{silent: now - w.since, why: w.failed.why, FailNodeRequest: api.FailNodeRequest{
 			ID: n.ID, Epoch: n.Epoch, Version: c.topology.Version,
