@@ -22,7 +22,8 @@ type core struct {
 	link    int // the number of the connection to NATS; below 0: there is none
 	// proved is when the newest request was sent that the sequencer has answered: so long ago, at most, has this
 	// instance been cut off without knowing it.
-	proved time.Duration
+	proved   time.Duration
+	answered time.Duration // when the sequencer's newest answer came
 
 	lease     lease.Lease
 	seen      api.Lease
@@ -47,7 +48,7 @@ const never = time.Duration(math.MinInt64 / 2)
 
 func newCore(cfg Config) *core {
 	return &core{cfg: cfg, nodes: make(map[string]*watched), lease: lease.Lease{Self: cfg.ID, TTL: cfg.LeaseTTL},
-		link: -1, proved: never, bumped: never, patient: never}
+		link: -1, proved: never, answered: never, bumped: never, patient: never}
 }
 
 func (c *core) say(warn bool, text string, args ...any) {
@@ -133,7 +134,7 @@ func (c *core) leaseAnswered(sent time.Duration, a api.LeaseAnswer, err error, n
 	if err != nil {
 		return // the lease as it was seen is no longer up to date; the next answer says how it is
 	}
-	c.proved = max(c.proved, sent)
+	c.proved, c.answered = max(c.proved, sent), now
 	c.seen = a.Lease
 	if a.Bumped {
 		c.bumped = sent
@@ -148,7 +149,7 @@ func (c *core) topologyAnswered(sent time.Duration, t api.Topology, err error, n
 		c.lookAt = now + againInterval
 		return
 	}
-	c.proved = max(c.proved, sent)
+	c.proved, c.answered = max(c.proved, sent), now
 	c.setTopology(t, now)
 }
 

@@ -123,8 +123,9 @@ func (s *script) runNode(d *datadriven.TestData) {
 	n.epoch = number(arg(d, "epoch", fmt.Sprint(n.epoch)))
 }
 
-func (s *script) runRegisters(d *datadriven.TestData) {
-	id := arg(d, "id", "")
+func (s *script) runRegisters(d *datadriven.TestData) { s.registers(arg(d, "id", "")) }
+
+func (s *script) registers(id string) {
 	var epoch uint64
 	for _, n := range s.registry.Nodes {
 		epoch = max(epoch, n.Epoch)
@@ -138,10 +139,12 @@ func (s *script) runRegisters(d *datadriven.TestData) {
 	s.changed()
 }
 
-func (s *script) runState(d *datadriven.TestData) {
-	id := arg(d, "id", "")
+func (s *script) runState(d *datadriven.TestData) { s.says(arg(d, "id", ""), api.State(d.Cmd)) }
+
+// says is a node that tells the sequencer its state.
+func (s *script) says(id string, state api.State) {
 	m := s.member(id)
-	m.State = api.State(d.Cmd)
+	m.State = state
 	s.nodes[id].state = m.State
 	switch m.State {
 	case api.Live:

@@ -16,8 +16,11 @@ type watched struct {
 	beaten bool
 	since  time.Duration // the last sign of life, or when its silence began to count
 	quiet  bool          // it gives no heartbeats but answers, and the log has that
+	told   bool          // it is silent, and the log has that
 	asking bool
-	failed *failure // the newest time that it was asked in vain since its last sign of life
+	asked  time.Duration // when it was asked last
+	sound  bool          // the connection was known to work then
+	failed *failure      // the newest time that it was asked in vain since its last sign of life
 }
 
 // failure is a question to which there was no good answer.
@@ -27,7 +30,9 @@ type failure struct {
 }
 
 // begin lets silence count from now on.
-func (w *watched) begin(now time.Duration) { w.since, w.failed = now, nil }
+func (w *watched) begin(now time.Duration) {
+	w.since, w.failed, w.asked, w.told = now, nil, never, false
+}
 
 // alive notes a sign of life.
 func (w *watched) alive(now time.Duration) { w.begin(now) }
@@ -49,13 +54,14 @@ func (c *core) questions(now time.Duration) (todo []action) {
 		if w.asking || !c.overdue(n, now) {
 			continue
 		}
-		if w.failed != nil && now-w.failed.sent < c.cfg.AskTimeout {
+		if now-w.asked < c.cfg.AskTimeout {
 			continue
 		}
-		if w.failed == nil && !w.quiet {
+		if !w.told && !w.quiet {
+			w.told = true
 			c.say(false, "node is silent: asking it", "node", n.ID, "epoch", n.Epoch, "silent", now-w.since)
 		}
-		w.asking = true
+		w.asking, w.asked, w.sound = true, now, now-c.answered <= 2*c.cfg.LeaseInterval
 		todo = append(todo, ask{n.ID, n.Epoch})
 	}
 	return todo
@@ -80,7 +86,7 @@ func (c *core) asked(a ask, sent time.Duration, info api.NodeInfo, why string, n
 	case why == "" && info.Epoch > w.epoch:
 		w.alive(now)
 		c.lookSoon(now)
-	case sent >= w.since:
+	case sent >= w.since && w.sound:
 		if why == "" {
 			why = fmt.Sprintf("an older process answers, of epoch %d", info.Epoch)
 		}
@@ -107,7 +113,7 @@ func (c *core) dead(now time.Duration) []api.Node {
 }
 
 // judged says whether a node is silent for limit and was asked in vain just now, by an instance that was not cut off
-// itself: the sequencer has answered something that was sent after the question.
+// itself: the sequencer has answered it just before the question, and something that was sent after the question.
 func (w *watched) judged(now, limit time.Duration, c *core) bool {
 	return now-w.since >= limit && w.failed != nil && now-w.failed.sent <= 3*c.cfg.AskTimeout &&
 		c.proved >= w.failed.sent

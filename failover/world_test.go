@@ -114,7 +114,7 @@ func (w *world) tell(f func(i *instance, now time.Duration)) {
 
 func (w *world) deliver(i *instance, f func(now time.Duration)) {
 	switch {
-	case i.link < 0 || i.cutOff:
+	case !i.reaches():
 	case i.paused:
 		i.stuck = append(i.stuck, f)
 	default:
@@ -165,18 +165,29 @@ func (w *world) print(i *instance, a action) {
 	fmt.Fprintf(&w.out, "%s: %s\n", w.now, a)
 }
 
+// local is something of the instance's own process, as a timer.
+func (w *world) local(i *instance, f func(now time.Duration)) {
+	if i.paused {
+		i.stuck = append(i.stuck, f)
+		return
+	}
+	f(w.now)
+	w.act(i)
+}
+
+// reaches says whether what is sent to an instance now arrives.
+func (i *instance) reaches() bool { return i.link >= 0 && !i.cutOff }
+
 // ask is a request to the sequencer.
 func (w *world) ask(i *instance, done func(), failed func(error)) {
 	w.after(flight, func() {
-		if w.away || i.cutOff || i.link < 0 {
-			w.after(i.core.cfg.RequestTimeout, func() {
-				if !i.paused {
-					failed(bus.ErrUnknown)
-				}
-			})
+		if !w.away && i.reaches() {
+			w.deliver(i, func(time.Duration) { done() })
 			return
 		}
-		w.deliver(i, func(time.Duration) { done() })
+		w.after(i.core.cfg.RequestTimeout, func() {
+			w.local(i, func(time.Duration) { failed(bus.ErrUnknown) })
+		})
 	})
 }
 
@@ -184,20 +195,16 @@ func (w *world) question(i *instance, a ask, sent time.Duration) {
 	w.after(flight, func() {
 		n := w.nodes[a.id]
 		info := api.NodeInfo{Node: api.Node{ID: a.id, State: n.state, Epoch: n.epoch}, Lag: n.lag}
+		answer := func(info api.NodeInfo, why string) func(time.Duration) {
+			return func(now time.Duration) { i.core.asked(a, sent, info, why, now) }
+		}
 		switch {
-		case n.answers == "yes" && !i.cutOff:
-			w.deliver(i, func(now time.Duration) { i.core.asked(a, sent, info, "", now) })
-		case n.answers == "nobody" && !i.cutOff:
-			w.deliver(i, func(now time.Duration) { i.core.asked(a, sent, api.NodeInfo{}, reason(bus.ErrNoResponders), now) })
+		case n.answers == "yes" && i.reaches():
+			w.deliver(i, answer(info, ""))
+		case n.answers == "nobody" && i.reaches():
+			w.deliver(i, answer(api.NodeInfo{}, reason(bus.ErrNoResponders)))
 		default:
-			w.after(i.core.cfg.AskTimeout, func() {
-				late := func(now time.Duration) { i.core.asked(a, sent, api.NodeInfo{}, reason(bus.ErrUnknown), now) }
-				if i.paused {
-					i.stuck = append(i.stuck, late)
-					return
-				}
-				late(w.now)
-			})
+			w.after(i.core.cfg.AskTimeout, func() { w.local(i, answer(api.NodeInfo{}, reason(bus.ErrUnknown))) })
 		}
 	})
 }
