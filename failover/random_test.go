@@ -16,11 +16,12 @@ type chaos struct {
 	restart map[string]time.Duration // when a node's next process registers, or goes live
 }
 
-func newChaos(seed uint64) *chaos {
+func newChaos(seed uint64, instances int) *chaos {
 	c := &chaos{script: &script{world: &world{nodes: make(map[string]*node)}},
 		r: rand.New(rand.NewPCG(seed, 1)), restart: map[string]time.Duration{}}
-	c.start("f1")
-	c.start("f2")
+	for i := range instances {
+		c.start(fmt.Sprintf("f%d", i+1))
+	}
 	for i, id := range []string{"p1", "p2", "r1", "r2"} {
 		role := api.Primary
 		if id[0] == 'r' {
@@ -133,10 +134,10 @@ const seeds = 200
 // and answers is declared dead.
 func TestAnInstancesFaultsKillNobody(t *testing.T) {
 	for seed := range uint64(seeds) {
-		c := newChaos(seed)
+		c := newChaos(seed, 1+int(seed%2))
 		for range 60 {
 			c.instanceFault()
-			c.pass(time.Duration(c.r.IntN(1500)) * time.Millisecond)
+			c.pass(time.Duration(c.r.IntN(3000)) * time.Millisecond)
 			if err := c.settled(); err != nil {
 				t.Fatalf("seed %d: at %s: %v\n%s", seed, c.now, err, c.out.String())
 			}
@@ -148,7 +149,7 @@ func TestAnInstancesFaultsKillNobody(t *testing.T) {
 // then has a stand-in in time, and has its place back when it has returned.
 func TestConvergesAfterFaults(t *testing.T) {
 	for seed := range uint64(seeds) {
-		c := newChaos(seed)
+		c := newChaos(seed, 2)
 		for range 60 {
 			c.instanceFault()
 			c.nodeFault()
@@ -167,6 +168,18 @@ func TestConvergesAfterFaults(t *testing.T) {
 			t.Fatalf("seed %d: %+v\n%s", seed, c.registry, c.out.String())
 		}
 		c.pass(6 * time.Second)
+		if err := c.settled(); err != nil {
+			t.Fatalf("seed %d: p1 is back: %v\n%s", seed, err, c.out.String())
+		}
+		for id, away := range map[string]time.Duration{"r1": 20, "r2": 30, "p1": 60} { // seconds
+			c.nodes[id].beats, c.nodes[id].answers = false, "nobody"
+			c.restart[id] = c.now + away*time.Second
+		}
+		c.pass(25 * time.Second)
+		if c.member("r1").StandsInFor != "p1" {
+			t.Fatalf("seed %d: nobody stands in for p1: %+v\n%s", seed, c.registry, c.out.String())
+		}
+		c.pass(40 * time.Second)
 		if err := c.settled(); err != nil {
 			t.Fatalf("seed %d: at the end: %v\n%s", seed, err, c.out.String())
 		}
