@@ -186,14 +186,14 @@ func (movedRecord) kind() byte { return kindMoved }
 
 func (r epochRecord) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, r.Epoch)
-	return append(b, flag(r.Known))
+	return append(b, bit(r.Known))
 }
 
 const writeLocked = 1 // a flag of a write
 
 func (w *Write) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, w.Ordinal)
-	b = append(b, flag(w.Locked)*writeLocked)
+	b = append(b, bit(w.Locked)*writeLocked)
 	if w.Locked {
 		b = binary.AppendUvarint(b, w.Expected)
 	}
@@ -224,7 +224,7 @@ func (r refusedRecord) append(b []byte) []byte {
 }
 
 func (r *Refusal) append(b []byte) []byte {
-	b = append(b, flag(r.Unknown))
+	b = append(b, bit(r.Unknown))
 	b = appendString(b, r.Name)
 	b = appendString(b, r.Message)
 	b = binary.AppendUvarint(b, uint64(r.Line))
@@ -234,7 +234,7 @@ func (r *Refusal) append(b []byte) []byte {
 
 func (r movedRecord) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, r.Sequence)
-	b = append(b, flag(r.Refusal != nil))
+	b = append(b, bit(r.Refusal != nil))
 	if r.Refusal != nil {
 		b = r.Refusal.append(b)
 	}
@@ -265,7 +265,7 @@ func recordCRC(offset int64, head, body []byte) uint32 {
 	return crc32.Update(crc, castagnoli, body)
 }
 
-func flag(set bool) byte {
+func bit(set bool) byte {
 	if set {
 		return 1
 	}

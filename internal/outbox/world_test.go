@@ -55,7 +55,7 @@ type cluster struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	e := sim.New(seed, nil)
 	w := &world{t: t, e: e, chaos: sim.NewChaos(e), tables: 2, writes: 30,
-		cfg:   Config{Dir: "app/outbox", BytesMax: 16_000, FileBytesMax: 700, BatchWrites: 4, Pause: 100 * time.Millisecond},
+		cfg:    Config{Dir: "app/outbox", BytesMax: 16_000, FileBytesMax: 700, BatchWrites: 4, Pause: 100 * time.Millisecond},
 		beside: make(map[int]bool), taken: make(map[int]bool), refused: make(map[int]bool), told: make(map[int]bool),
 		reported: make(map[int]Refusal),
 		cluster: cluster{answers: make(map[string]Outcome), settled: make(map[string]uint64),
@@ -112,7 +112,7 @@ func (w *world) deps(p *sim.Process, fs disk.FS) Deps {
 			return nil
 		},
 		NewID: func() string { w.ids++; return fmt.Sprint(w.ids) },
-		Host: Host{Now: w.e.Clock, Await: p.Await, Go: p.Go},
+		Host:  Host{Now: w.e.Clock, Await: p.Await, Go: p.Go},
 	}
 }
 
