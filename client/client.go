@@ -48,8 +48,8 @@ type Client struct {
 	// they name and so must not be mixed with the others.
 	numbers, manyNumbers *numbers
 	open                 openWrites
-	journal              journal // nil without a directory
-	memory               *gate   // of all open writes
+	journal              *journal // nil without a directory
+	memory               *gate    // of all open writes
 
 	closed chan struct{}
 	mu     sync.Mutex // guards writers, isClosed and the growth of tasks
@@ -66,7 +66,7 @@ const schemasMax = 1000
 // client goes on asking, and writes wait for a cluster until their contexts end. Nothing is registered before the first
 // write.
 //
-// It fails if no NATS server can be reached, if the server's limits are too low for Braid, or if an option is wrong.
+// It fails if no NATS server can be reached (but see WithDirectory), if the server's limits are too low for Braid, or if an option is wrong.
 func Connect(ctx context.Context, servers string, opts ...Option) (*Client, error) {
 	o, err := newOptions(opts)
 	if err != nil {
@@ -77,6 +77,7 @@ func Connect(ctx context.Context, servers string, opts ...Option) (*Client, erro
 	}
 	nc, err := bus.Connect(bus.Options{
 		Servers: servers, Name: o.name, InProcess: o.inProcess, Extra: o.nats, Logger: o.logger,
+		Patient: o.directory != "",
 	})
 	if err != nil {
 		return nil, err
@@ -96,6 +97,11 @@ func Connect(ctx context.Context, servers string, opts ...Option) (*Client, erro
 	if err := c.watch(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	if o.directory != "" {
+		if err := c.openJournal(o.fs); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
 	return c, nil
 }
 
@@ -104,7 +110,12 @@ func (c *Client) Table(name string) *Table { return &Table{c: c, name: name} }
 
 // Producer is the id under which the client's writes are numbered; "" before the first write, unless WithProducer gave
 // it.
-func (c *Client) Producer() string { return c.numbers.id() }
+func (c *Client) Producer() string {
+	if c.journal != nil {
+		return c.journal.box.State().Producer
+	}
+	return c.numbers.id()
+}
 
 // ConnectedTo is the NATS server of the connection, without credentials, and the transport to it.
 func (c *Client) ConnectedTo() (server, transport string) {

@@ -85,17 +85,17 @@ func (t *Table) columns(rows Rows) (b *columnar.Batch, release func(), err error
 	if err != nil {
 		return nil, nil, err
 	}
-	if b, err = t.parse(p); err != nil {
+	if b, err = t.parse(p, time.Now().UnixNano()); err != nil {
 		return nil, nil, err
 	}
 	return b, b.Release, nil
 }
 
-func (t *Table) parse(rows Payload) (*columnar.Batch, error) {
+// parse reads rows; now, in nanoseconds, is for those without a timestamp.
+func (t *Table) parse(rows Payload, now int64) (*columnar.Batch, error) {
 	if rows.Encoding != "" {
 		return nil, &InvalidError{Table: t.name, Message: "rows to prepare must not be compressed"}
 	}
-	now := time.Now().UnixNano()
 	var batch *columnar.Batch
 	var refusal *api.Error
 	switch rows.Type {
@@ -183,24 +183,35 @@ func (c *Client) directly(ctx context.Context, w *write) (send, func(), error) {
 	}, func() { frames.Put(buf) }, nil
 }
 
-func (c *Client) attemptGroup(
-	ctx context.Context, id string, w *write, header nats.Header, frame []byte,
-) (Result, error) {
+// askGroup sends a group to a primary, once.
+func (c *Client) askGroup(
+	ctx context.Context, id string, header nats.Header, frame []byte,
+) (a api.GroupAnswer, err error) {
 	gate := c.primaries.gate(id)
 	if err := gate.enter(ctx, int64(len(frame))); err != nil {
-		return Result{}, api.Errorf(api.Overloaded, "primary %s: %v", id, err)
+		return a, api.Errorf(api.Overloaded, "primary %s: %v", id, err)
 	}
 	defer gate.leave(int64(len(frame)))
 	msg, err := bus.Request(ctx, c.nc, c.subjects.PrimaryWrite(id), header, frame)
 	if err != nil {
-		return Result{}, err
+		return a, err
 	}
-	a, err := api.ParseGroupAnswer(msg.Data)
+	if a, err = api.ParseGroupAnswer(msg.Data); err != nil {
+		return a, fmt.Errorf("%w: %w", bus.ErrUnknown, err)
+	}
+	if a.Err != nil {
+		return a, a.Err
+	}
+	return a, nil
+}
+
+func (c *Client) attemptGroup(
+	ctx context.Context, id string, w *write, header nats.Header, frame []byte,
+) (Result, error) {
+	a, err := c.askGroup(ctx, id, header, frame)
 	switch {
 	case err != nil:
-		return Result{}, fmt.Errorf("%w: %w", bus.ErrUnknown, err)
-	case a.Err != nil:
-		return Result{}, a.Err
+		return Result{}, err
 	case len(a.Writes) != 1:
 		return Result{}, fmt.Errorf("%w: %d answers to one write", bus.ErrUnknown, len(a.Writes))
 	}

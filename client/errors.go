@@ -35,6 +35,11 @@ var (
 	// ErrKept: the write is in the client's directory and will be delivered, by this process or the next. Do not write
 	// it again.
 	ErrKept = errors.New("kept in the directory")
+	// ErrDirectory: the client's directory cannot be used, or not any more: it is damaged, of another producer, or its
+	// disk has failed. If the error is ErrUnknownOutcome too, the write may be in it, and the next process delivers it.
+	ErrDirectory = errors.New("directory")
+	// ErrDirectoryInUse: another process has the directory. It is ErrDirectory, too.
+	ErrDirectoryInUse = errors.New("directory in use")
 	// ErrNotFound: no such table or node.
 	ErrNotFound = errors.New("not found")
 	// ErrCorrupt: what a node answered to a read cannot be right: it was damaged on the way, or the node is wrong.

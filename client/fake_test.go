@@ -37,7 +37,12 @@ type cluster struct {
 
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, server: natstest.Server(t)}
+	return startClusterOn(t, natstest.Server(t))
+}
+
+func startClusterOn(t *testing.T, s *server.Server) *cluster {
+	t.Helper()
+	c := &cluster{t: t, server: s}
 	var err error
 	c.service, err = bus.NewService(natstest.Connect(t, c.server), bus.ServiceOptions{
 		Name: "fakes", Version: "0.1.0", Logger: slog.New(slog.DiscardHandler)})
@@ -47,7 +52,11 @@ func startCluster(t *testing.T) *cluster {
 	var subjects api.Subjects
 	c.handle(subjects.RegisterProducer(), c.register)
 	c.handle(subjects.RenewProducer(), c.renew)
-	c.handle(subjects.TopologyGet(), func(r bus.Incoming) { c.reply(r, c.topology) })
+	c.handle(subjects.TopologyGet(), func(r bus.Incoming) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.reply(r, c.topology)
+	})
 	c.handle(subjects.Schema(), c.schema)
 	return c
 }

@@ -117,13 +117,13 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.open.end(ErrClosed)
 	c.open.cutAll(ErrClosed)
+	errs := []error{c.closeJournal()}
 	close(c.closed)
 	writers := c.allWriters()
 	for _, w := range writers {
 		w.end(ErrClosed)
 		w.giveUp()
 	}
-	errs := []error{c.closeJournal()}
 	c.nc.Close()
 	c.tasks.Wait()
 	c.http.CloseIdleConnections()

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/disk"
 )
 
 type options struct {
@@ -26,6 +27,10 @@ type options struct {
 	onRetry        func(error)
 	onTopology     func(Topology)
 	onError        func(*WriteError)
+	directory      string
+	directoryMax   int64
+	fs             disk.FS
+	onUndelivered  func(context.Context, Undelivered) error
 	trace          func(context.Context, func(key, value string))
 }
 
@@ -38,7 +43,8 @@ const (
 )
 
 func newOptions(opts []Option) (options, error) {
-	o := options{name: "braid-client", attemptTimeout: attemptTimeoutDefault, followWait: followWait, memoryMax: memoryDefault, route: Gateway}
+	o := options{name: "braid-client", attemptTimeout: attemptTimeoutDefault, followWait: followWait,
+		memoryMax: memoryDefault, route: Gateway, fs: disk.OS}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -52,6 +58,9 @@ func newOptions(opts []Option) (options, error) {
 		if err := api.CheckProducer(o.producer); err != nil {
 			return o, err
 		}
+	}
+	if o.directoryMax < 0 {
+		return o, fmt.Errorf("a directory of %d bytes holds no write", o.directoryMax)
 	}
 	if o.memoryMax < 1 {
 		return o, fmt.Errorf("memory of %d bytes: at least 1 is needed to hold a write", o.memoryMax)
@@ -112,6 +121,34 @@ func WithTopologyHandler(f func(Topology)) Option { return func(o *options) { o.
 // anybody looks at their futures. If it is not given they are logged. f is called on the client's goroutines and must
 // not block for long.
 func WithErrorHandler(f func(*WriteError)) Option { return func(o *options) { o.onError = f } }
+
+// WithDirectory keeps writes on disk until the cluster has answered them. A write is synced to the directory before
+// WriteAsync returns; Write waits for its answer, too, and if its context ends first the error is ErrKept. From then on
+// nothing ends it but an answer: not a restart of the application, nor any outage of the cluster, which need not even
+// be there for Connect. When the disk is full, or the directory has its most bytes (WithDirectoryBytes), writers wait.
+//
+// Of each table writes are delivered in the order in which they were written, once. Many are sent together, straight to
+// a primary; Via does not matter to them. Writes with a Key and Anonymous ones are not kept.
+//
+// A directory is of one process at a time (ErrDirectoryInUse). It has a producer id of its own, that of WithProducer if
+// it is given; should there be two copies of it, whichever registers last goes on, and the other gets ErrFenced.
+//
+// What cannot be delivered is refused to the Write that waits for it, or else handed to WithUndelivered's function,
+// and until that has taken it, it stays.
+func WithDirectory(path string) Option { return func(o *options) { o.directory = path } }
+
+// WithDirectoryBytes bounds the directory, 1 GB if not given. Past it writers wait for room, and get ErrOverloaded if
+// their contexts end before there is any.
+func WithDirectoryBytes(n int64) Option { return func(o *options) { o.directoryMax = n } }
+
+// WithUndelivered gives the application writes back that cannot be delivered: refused as they are (*InvalidError,
+// *ConflictError), or of unknown outcome (ErrUnknownOutcome), as after the application was away for longer than the
+// cluster remembers it (ErrExpired). f is called with one at a time. When it returns nil the write leaves the
+// directory; after an error, and if the process ends before, f is called again with the same. Without it they are
+// logged and stay.
+func WithUndelivered(f func(context.Context, Undelivered) error) Option {
+	return func(o *options) { o.onUndelivered = f }
+}
 
 // WithTrace passes a trace context on: f is called with the context of each write, and sets the headers that the
 // write's messages carry. With OpenTelemetry:

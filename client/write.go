@@ -147,7 +147,11 @@ func (t *Table) WriteAsync(ctx context.Context, rows Rows, opts ...WriteOption) 
 func (c *Client) startAsync(ctx context.Context, w *write, f *Future, failed func(error)) error {
 	if c.journal != nil && w.numbered() {
 		f.failed = failed
-		return c.journal.put(ctx, w, f)
+		err := c.journal.put(ctx, w, f, func() bool { return false })
+		if err != nil {
+			f.failed = nil
+		}
+		return err
 	}
 	finish, err := c.start(ctx, w, true)
 	if err != nil {

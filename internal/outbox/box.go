@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,16 +32,16 @@ type Box struct {
 	j    *journal // of the task that flushes, but for reading
 
 	mu      sync.Mutex
-	c       *core         // what is on the disk, synced
-	changed chan struct{} // closed at every change that somebody may wait for
-	control []*item       // wait for the disk; before all writes
-	pending []*item       // writes that wait for the disk, by ordinal
-	writing []*item       // what is being written
-	bytes   int64         // of pending
-	tickets map[uint64]*Ticket
-	ready   []string // tables with something to deliver that nobody delivers, each once
-	running int      // tasks that deliver
-	tasks   int      // the others that Run has started
+	c       *core              // what is on the disk, synced
+	changed chan struct{}      // closed at every change that somebody may wait for
+	control []*item            // wait for the disk; before all writes
+	pending []*item            // writes that wait for the disk, by ordinal
+	writing []*item            // what is being written
+	bytes   int64              // of pending
+	watched map[uint64]Watcher // of writes that are on the disk, by ordinal
+	ready   []string           // tables with something to deliver that nobody delivers, each once
+	running int                // tasks that deliver
+	tasks   int                // the others that Run has started
 	// reporting is the ordinal of the write that the application is being told about; 0: none.
 	reporting uint64
 	err       error // why the Box has ended; nil while it works
@@ -48,24 +49,17 @@ type Box struct {
 
 // item is a record on its way to the disk.
 type item struct {
-	r    record
-	size int64         // of a write that is taken; 0: a record that must not wait for room
-	done chan struct{} // closed once it is there, or never will be
-	err  error         // read after done
+	r       record
+	size    int64         // of a write that is taken; 0: a record that must not wait for room
+	watcher Watcher       // of a write; may be nil
+	done    chan struct{} // closed once it is there, or never will be
+	err     error         // read after done
 }
 
-// Ticket tells what became of a write.
-type Ticket struct {
-	done    chan struct{}
-	outcome Outcome
-	err     error
-}
-
-// Done is closed once there is an outcome, which is on the disk then.
-func (t *Ticket) Done() <-chan struct{} { return t.done }
-
-// Outcome is to be called after Done. An error says that the Box has ended first, and why.
-func (t *Ticket) Outcome() (Outcome, error) { return t.outcome, t.err }
+// Watcher is told what became of a write, once: soon after the outcome is on the disk, or with an error if the Box has
+// ended first. It must not block. If it returns true for a refusal, the application has its rows back by that, and
+// Deps.Report is not called.
+type Watcher func(o Outcome, err error) (taken bool)
 
 // Open takes a folder and reads it. It starts nothing and sends nothing: Run does. Errors: ErrInUse, ErrCorrupt,
 // *NewerFormatError, those of the disk.
@@ -85,16 +79,15 @@ func Open(cfg Config, deps Deps) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Box{cfg: cfg, deps: deps, j: j, c: c, changed: make(chan struct{}), tickets: make(map[uint64]*Ticket)}
+	b := &Box{cfg: cfg, deps: deps, j: j, c: c, changed: make(chan struct{}),
+		watched: make(map[uint64]Watcher)}
 	b.ready = c.names()
 	return b, nil
 }
 
 // Close gives the folder back. It is to be called after Run, or in its place.
 func (b *Box) Close() error {
-	b.mu.Lock()
-	b.endLocked(ErrClosed)
-	b.mu.Unlock()
+	b.end(ErrClosed)
 	return b.j.close()
 }
 
@@ -115,56 +108,45 @@ func (b *Box) State() State {
 }
 
 // Add takes a write: when it returns nil, the write is on the disk, and will be delivered. It waits for room as long as
-// ctx lets it. The payload must not change until it returns. The ticket is for whoever wants to know more; it is nil
-// unless wanted. Errors: ErrFull, ErrFenced, ErrBroken, ErrClosed.
-func (b *Box) Add(ctx context.Context, w Write, wanted bool) (*Ticket, error) {
-	i := &item{r: &w, size: int64(recordHead + 64 + len(w.Table) + len(w.Payload)), done: make(chan struct{})}
+// ctx lets it. The payload must not change until it returns. The watcher, if it is not nil, is told more; if Add returns
+// an error it is not. Errors: ErrFull, ErrFenced, ErrBroken, ErrClosed.
+func (b *Box) Add(ctx context.Context, w Write, watcher Watcher) error {
+	i := &item{r: &w, watcher: watcher, size: int64(recordHead + 64 + len(w.Table) + len(w.Payload)), done: make(chan struct{})}
 	b.mu.Lock()
 	for b.err == nil && !b.fitsLocked(i.size) {
 		full := b.fullLocked()
 		b.waitLocked(ctx, forever)
 		if ctx.Err() != nil && b.err == nil && !b.fitsLocked(i.size) {
 			b.mu.Unlock()
-			return nil, fmt.Errorf("%w: %s: %w", ErrFull, full, context.Cause(ctx))
+			return fmt.Errorf("%w: %s: %w", ErrFull, full, context.Cause(ctx))
 		}
 	}
 	if b.err != nil {
 		defer b.mu.Unlock()
-		return nil, b.err
+		return b.err
 	}
 	w.Ordinal, w.Time = b.c.next, b.deps.Now().UnixNano()
 	b.c.next++
-	var t *Ticket
-	if wanted {
-		t = &Ticket{done: make(chan struct{})}
-		b.tickets[w.Ordinal] = t
-	}
 	b.pending, b.bytes = append(b.pending, i), b.bytes+i.size
 	b.changedLocked()
 	b.mu.Unlock()
-	return t, b.synced(ctx, i, w.Ordinal)
+	return b.synced(ctx, i)
 }
 
 // synced waits until a write is on the disk. Once its bytes are being written there is no way back.
-func (b *Box) synced(ctx context.Context, i *item, ordinal uint64) error {
+func (b *Box) synced(ctx context.Context, i *item) error {
 	b.deps.Await(ctx, i.done, b.deps.Now().Add(forever))
 	if ctx.Err() != nil {
 		b.mu.Lock()
 		at := slices.Index(b.pending, i)
 		if at >= 0 {
 			b.pending, b.bytes = slices.Delete(b.pending, at, at+1), b.bytes-i.size
-			delete(b.tickets, ordinal)
 			b.changedLocked()
 			b.mu.Unlock()
 			return fmt.Errorf("%w: the disk has not taken the write: %w", ErrFull, context.Cause(ctx))
 		}
 		b.mu.Unlock()
 		b.deps.Await(context.WithoutCancel(ctx), i.done, b.deps.Now().Add(forever))
-	}
-	if i.err != nil {
-		b.mu.Lock()
-		delete(b.tickets, ordinal)
-		b.mu.Unlock()
 	}
 	return i.err
 }
@@ -237,22 +219,26 @@ func (b *Box) changedLocked() {
 	b.changed = make(chan struct{})
 }
 
-// endLocked ends the Box. Only the first reason counts. What waits for the disk is not on it, unless it is being
-// written.
-func (b *Box) endLocked(why error) {
+// end ends the Box. Only the first reason counts. What waits for the disk is not on it, unless it is being written.
+func (b *Box) end(why error) {
+	b.mu.Lock()
 	if b.err != nil {
+		b.mu.Unlock()
 		return
 	}
 	b.err = why
-	waiting := slices.Concat(b.control, b.pending)
+	var watchers []Watcher
+	failItems(slices.Concat(b.control, b.pending), why)
 	b.control, b.pending, b.bytes = nil, nil, 0
-	failItems(waiting, why)
-	for _, t := range b.tickets {
-		t.err = why
-		close(t.done)
+	for _, o := range slices.Sorted(maps.Keys(b.watched)) {
+		watchers = append(watchers, b.watched[o])
 	}
-	clear(b.tickets)
+	clear(b.watched)
 	b.changedLocked()
+	b.mu.Unlock()
+	for _, w := range watchers {
+		w(Outcome{}, why)
+	}
 }
 
 func failItems(items []*item, why error) {
@@ -260,12 +246,6 @@ func failItems(items []*item, why error) {
 		i.err = why
 		close(i.done)
 	}
-}
-
-func (b *Box) end(why error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.endLocked(why)
 }
 
 // put writes records down. When it returns nil they are on the disk, and in b.c.

@@ -123,7 +123,7 @@ func answers(table string, ordinals []uint64, outcomes []Outcome) (records []rec
 	return records
 }
 
-// settle tells those who wait for writes that were refused before they were sent.
+// settle tells those who watch writes that were refused before they were sent.
 func (b *Box) settle(records []record) {
 	var ordinals []uint64
 	var outcomes []Outcome
@@ -135,15 +135,25 @@ func (b *Box) settle(records []record) {
 	b.tell(ordinals, outcomes)
 }
 
-// tell tells those who wait for writes.
+// tell tells those who watch writes.
 func (b *Box) tell(ordinals []uint64, outcomes []Outcome) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	for i, o := range ordinals {
-		if t := b.tickets[o]; t != nil {
-			delete(b.tickets, o)
-			t.outcome = outcomes[i]
-			close(t.done)
+		b.mu.Lock()
+		watcher := b.watched[o]
+		b.mu.Unlock()
+		taken := watcher != nil && watcher(outcomes[i], nil)
+		refusal := outcomes[i].Refusal
+		if refusal != nil && !taken && b.deps.Report == nil {
+			b.deps.Logger.Warn("a write that cannot be delivered is kept until the application takes it back",
+				"folder", b.cfg.Dir, "write", o, "error", refusal.Message)
 		}
+		b.mu.Lock()
+		delete(b.watched, o)
+		if taken && refusal != nil && b.err == nil {
+			r := reportedRecord{[]uint64{o}} // if it is lost, the next process reports the write again
+			b.control = append(b.control, &item{r: r, done: make(chan struct{})})
+		}
+		b.changedLocked()
+		b.mu.Unlock()
 	}
 }

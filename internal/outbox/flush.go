@@ -73,24 +73,29 @@ func (b *Box) write(chunk []*item) error {
 		return err
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.writing = nil
 	for n, i := range chunk {
 		if err := b.c.apply(i.r, at[n]); err != nil {
 			panic(fmt.Sprintf("outbox: a record of our own is impossible: %v", err))
 		}
-		b.appliedLocked(i)
+		w, ok := i.r.(*Write)
+		if ok {
+			b.readyLocked(w.Table)
+		}
+		if ok && i.watcher != nil && b.err == nil {
+			b.watched[w.Ordinal], i.watcher = i.watcher, nil
+		}
 	}
+	ended := b.err
 	b.changedLocked()
-	return nil
-}
-
-// appliedLocked tells those who wait for a record.
-func (b *Box) appliedLocked(i *item) {
-	if w, ok := i.r.(*Write); ok {
-		b.readyLocked(w.Table)
+	b.mu.Unlock()
+	for _, i := range chunk {
+		if i.watcher != nil { // the Box has ended meanwhile, and the write is on the disk
+			i.watcher(Outcome{}, ended)
+		}
+		close(i.done)
 	}
-	close(i.done)
+	return nil
 }
 
 // readyLocked has a table delivered, if it has something and nobody does.

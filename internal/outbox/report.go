@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/seed-551dd829/braid/internal/api"
 )
@@ -42,15 +43,31 @@ func (b *Box) report(ctx context.Context) {
 
 func (b *Box) nextRefused(ctx context.Context) (next refused, ok bool) {
 	b.mu.Lock()
-	for b.err == nil && ctx.Err() == nil && len(b.c.refused) == 0 {
+	at := -1
+	for b.err == nil && ctx.Err() == nil {
+		// One that is watched is told to its watcher first, who may take it.
+		at = slices.IndexFunc(b.c.refused, func(r refused) bool {
+			return b.watched[r.ordinal] == nil && !b.takenLocked(r.ordinal)
+		})
+		if at >= 0 {
+			break
+		}
 		b.waitLocked(ctx, forever)
 	}
-	if ok = b.err == nil && ctx.Err() == nil; ok {
-		next = b.c.refused[0]
+	if ok = at >= 0 && b.err == nil && ctx.Err() == nil; ok {
+		next = b.c.refused[at]
 		b.reporting = next.ordinal
 	}
 	b.mu.Unlock()
 	return next, ok
+}
+
+// takenLocked says that a write was taken back, which is on its way to the disk.
+func (b *Box) takenLocked(ordinal uint64) bool {
+	return slices.ContainsFunc(slices.Concat(b.control, b.writing), func(i *item) bool {
+		r, ok := i.r.(reportedRecord)
+		return ok && slices.Contains(r.Ordinals, ordinal)
+	})
 }
 
 func (b *Box) reported() {

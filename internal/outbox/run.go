@@ -81,13 +81,13 @@ func (b *Box) register(ctx context.Context) (renew time.Duration, ok bool) {
 	return max(time.Duration(answer.RenewSeconds)*time.Second, time.Second), true
 }
 
-// forgotten tells those who wait for writes that the cluster has forgotten.
+// forgotten tells those who watch writes that the cluster has forgotten.
 func (b *Box) forgotten() {
 	b.mu.Lock()
 	var ordinals []uint64
 	var outcomes []Outcome
 	for i := range b.c.refused {
-		if r := b.c.refused[i]; b.tickets[r.ordinal] != nil {
+		if r := b.c.refused[i]; b.watched[r.ordinal] != nil {
 			ordinals, outcomes = append(ordinals, r.ordinal), append(outcomes, Outcome{Refusal: &r.refusal})
 		}
 	}

@@ -33,7 +33,6 @@ type world struct {
 	beside   map[int]bool // made beside others
 	taken    map[int]bool // of which Add has said that they are on the disk
 	refused  map[int]bool // of which Add has said that they are not, and never will be
-	told     map[int]bool // outcomes by ticket
 	reported map[int]Refusal
 	starts   int
 	errs     []error // why processes have ended
@@ -56,8 +55,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	e := sim.New(seed, nil)
 	w := &world{t: t, e: e, chaos: sim.NewChaos(e), tables: 2, writes: 30,
 		cfg:    Config{Dir: "app/outbox", BytesMax: 16_000, FileBytesMax: 700, BatchWrites: 4, Pause: 100 * time.Millisecond},
-		beside: make(map[int]bool), taken: make(map[int]bool), refused: make(map[int]bool), told: make(map[int]bool),
-		reported: make(map[int]Refusal),
+		beside: make(map[int]bool), taken: make(map[int]bool), refused: make(map[int]bool), reported: make(map[int]Refusal),
 		cluster: cluster{answers: make(map[string]Outcome), settled: make(map[string]uint64),
 			rows: make(map[string][]int)}}
 	w.disk = sim.NewDisk(e, w.chaos)
@@ -138,20 +136,23 @@ func (w *world) apply(ctx context.Context) {
 }
 
 func (w *world) write(ctx context.Context, n int) {
-	wanted := n%3 == 0
-	t, err := w.b.Add(ctx, Write{Table: w.table(n), ContentType: "text/plain", Locked: n%5 == 0, Expected: uint64(n),
-		Payload: fmt.Appendf(nil, "%d", n)}, wanted)
+	var watcher Watcher
+	if n%3 == 0 {
+		watcher = func(o Outcome, err error) bool {
+			if err == nil && o.Refusal != nil && n%2 == 0 {
+				w.reported[n] = *o.Refusal
+				return true
+			}
+			return false
+		}
+	}
+	err := w.b.Add(ctx, Write{Table: w.table(n), ContentType: "text/plain", Locked: n%5 == 0, Expected: uint64(n),
+		Payload: fmt.Appendf(nil, "%d", n)}, watcher)
 	switch {
 	case err == nil:
 		w.taken[n] = true
 	case errors.Is(err, ErrFull):
 		w.refused[n] = true
-	}
-	if err == nil && wanted {
-		w.p.Await(ctx, t.Done(), w.e.Clock().Add(forever))
-		if _, err := t.Outcome(); err == nil {
-			w.told[n] = true
-		}
 	}
 }
 

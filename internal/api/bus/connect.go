@@ -20,11 +20,13 @@ type Options struct {
 	Name      string                     // the connection's name in the server's monitoring
 	InProcess nats.InProcessConnProvider // an embedded server, nil for none
 	Extra     []nats.Option              // TLS, credentials and what else nats.go knows
-	Logger    *slog.Logger
+	// Patient says that a server which cannot be reached now is no error: the connection is made when one can.
+	Patient bool
+	Logger  *slog.Logger
 }
 
 // Connect opens a connection that reconnects forever. It refuses a server whose max_payload would cut Braid's
-// messages, and names the setting.
+// messages, and names the setting; of one that is reached later it logs that.
 func Connect(o Options) (*nats.Conn, error) {
 	log := o.Logger.With("connection", o.Name)
 	opts := []nats.Option{
@@ -32,7 +34,12 @@ func Connect(o Options) (*nats.Conn, error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 200*time.Millisecond),
-		nats.RetryOnFailedConnect(false),
+		nats.RetryOnFailedConnect(o.Patient),
+		nats.ConnectHandler(func(nc *nats.Conn) {
+			if err := checkPayload(nc); o.Patient && err != nil {
+				log.Error("this NATS server cannot serve Braid", "error", err)
+			}
+		}),
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -57,11 +64,21 @@ func Connect(o Options) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", o.Servers, err)
 	}
+	if o.Patient && !nc.IsConnected() {
+		return nc, nil
+	}
+	if err := checkPayload(nc); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return nc, nil
+}
+
+func checkPayload(nc *nats.Conn) error {
 	if nc.MaxPayload() < api.NATSMaxPayload {
-		defer nc.Close()
-		return nil, fmt.Errorf("the NATS server at %s has max_payload %d, Braid needs %d: set `max_payload: 8MB` "+
+		return fmt.Errorf("the NATS server at %s has max_payload %d, Braid needs %d: set `max_payload: 8MB` "+
 			"in its configuration (deploy/nats/nats.conf is a working one)",
 			nc.ConnectedUrlRedacted(), nc.MaxPayload(), api.NATSMaxPayload)
 	}
-	return nc, nil
+	return nil
 }
