@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 		main()
 	case asNATS:
 		os.Exit(runNATS(os.Args[1:]))
+	case asApplication:
+		os.Exit(runApplication(os.Args[1:]))
 	}
 	goleak.VerifyTestMain(m)
 }
