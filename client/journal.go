@@ -114,7 +114,7 @@ func (j *journal) told(f *Future, o outbox.Outcome, rows int, err error, taken f
 		f.complete(Result{Table: f.table, TxID: o.TxID, Rows: max(rows, o.Rows)}, nil)
 		return false
 	}
-	err = refusal(f.table, o.Refusal)
+	err = refusedWrite(f.table, o.Refusal)
 	had := taken()
 	f.complete(Result{}, err)
 	return had
@@ -179,7 +179,7 @@ func (c *Client) flushJournal(ctx context.Context, err error) error {
 
 func undelivered(u outbox.Undelivered) Undelivered {
 	w := u.Write
-	out := Undelivered{Table: w.Table, Taken: time.Unix(0, w.Time), Err: refusal(w.Table, &u.Refusal),
+	out := Undelivered{Table: w.Table, Taken: time.Unix(0, w.Time), Err: refusedWrite(w.Table, &u.Refusal),
 		Rows: Payload{Type: MediaType(w.ContentType), Encoding: w.Encoding, Data: w.Payload}}
 	if w.Locked {
 		out.Expected = &w.Expected
@@ -187,8 +187,8 @@ func undelivered(u outbox.Undelivered) Undelivered {
 	return out
 }
 
-// refusal is an error of this package.
-func refusal(table string, r *outbox.Refusal) error {
+// refusedWrite is an error of this package.
+func refusedWrite(table string, r *outbox.Refusal) error {
 	err := r.Err(table)
 	if r.Unknown {
 		err = fmt.Errorf("%w: %w", bus.ErrUnknown, err)

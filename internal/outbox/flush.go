@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // chunkBytesMax bounds what is written and synced at once; one record alone may be larger.
@@ -16,9 +17,7 @@ func (c *Config) reserveBytes() int { return int(min(1<<20, c.BytesMax/16)) }
 
 // flush writes what waits for the disk until the Box ends: everything that waits shares one sync.
 func (b *Box) flush(ctx context.Context) {
-	if err := b.j.setAside(b.cfg.reserveBytes()); err != nil {
-		b.broken(err)
-	}
+	b.setAside()
 	for {
 		chunk := b.take(ctx)
 		if len(chunk) == 0 {
@@ -37,18 +36,39 @@ func (b *Box) flush(ctx context.Context) {
 	}
 }
 
-// take waits for something to write; there is nothing once the Box has ended.
+func (b *Box) setAside() {
+	if err := b.j.setAside(b.cfg.reserveBytes()); err != nil {
+		b.broken(err)
+	}
+}
+
+// take waits for something to write; there is nothing once the Box has ended. As long as there is no reserve, writes
+// wait: they must not take the room that answers need.
 func (b *Box) take(ctx context.Context) []*item {
+	var again time.Time // when the reserve is tried for
 	b.mu.Lock()
-	for b.err == nil && len(b.control)+len(b.pending) == 0 {
-		b.waitLocked(ctx, forever)
+	for b.err == nil && len(b.control) == 0 && (len(b.pending) == 0 || !b.j.spare) {
+		now := b.deps.Now()
+		switch {
+		case len(b.pending) == 0:
+			b.waitLocked(ctx, forever)
+		case now.Before(again):
+			b.waitLocked(ctx, again.Sub(now))
+		default:
+			again = now.Add(b.cfg.Pause)
+			b.mu.Unlock()
+			if b.setAside(); !b.j.spare {
+				b.deps.Logger.Warn("the outbox's disk is full: writes wait", "folder", b.cfg.Dir)
+			}
+			b.mu.Lock()
+		}
 	}
 	if b.err != nil {
 		b.mu.Unlock()
 		return nil
 	}
 	chunk, bytes, n := b.control, int64(0), 0
-	for ; n < len(b.pending); n++ {
+	for ; n < len(b.pending) && b.j.spare; n++ {
 		if bytes += b.pending[n].size; bytes > chunkBytesMax && len(chunk)+n > 0 {
 			break
 		}
@@ -195,7 +215,7 @@ func (b *Box) tidy() error {
 	b.mu.Lock()
 	h, idle := b.c.header(), b.c.open+len(b.c.refused) == 0
 	b.mu.Unlock()
-	if b.j.size >= b.cfg.FileBytesMax || idle && b.j.size >= b.cfg.FileBytesMax/4 {
+	if b.j.size >= b.cfg.FileBytesMax || idle && (b.j.size >= b.cfg.FileBytesMax/4 || !b.j.spare) {
 		err := b.withReserve(func() error { return b.j.rotate(h) })
 		if err != nil && !errors.Is(err, errFull) { // without room for another file, the last one grows on
 			return err
