@@ -141,7 +141,7 @@ func TestI2_I3_ApplicationKilledWithItsDirectory(t *testing.T) {
 		}
 		victim := []string{"p1", "p2"}[life%2]
 		c.nodes[victim].kill()
-		a.read(rand.IntN(200), "")
+		a.read(1+rand.IntN(200), "")
 		a.kill()
 		c.startNode(victim)
 	}
