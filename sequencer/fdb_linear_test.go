@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
-	"github.com/seed-551dd829/braid/internal/history"
+	outcome "github.com/seed-551dd829/braid/internal/history"
 	"github.com/seed-551dd829/braid/internal/history/linear"
 	"github.com/seed-551dd829/braid/internal/natstest"
 )
@@ -44,7 +44,7 @@ func (l *locker) write(client, n int, expected uint64) (head uint64) {
 	}}
 	q := api.CommitRequest{Node: "locker", Epoch: l.epoch, Groups: []api.CommitGroup{group(h, segment)}}
 	op := linear.LockOp{Kind: linear.LockedWrite, Expected: expected}
-	op.Client, op.Called, op.Outcome = client, int64(time.Since(l.began)), history.Unknown
+	op.Client, op.Called, op.Outcome = client, int64(time.Since(l.began)), outcome.Unknown
 	attempt, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	answers, err := l.seq.Commit(attempt, api.Shard(lockTable, shardsOnFDB), &q)
 	cancel()
@@ -52,9 +52,9 @@ func (l *locker) write(client, n int, expected uint64) (head uint64) {
 	if err == nil && answers[0].Err == nil {
 		switch o := answers[0].Writes[0]; o.Verdict {
 		case api.Accepted:
-			op.Outcome, op.TxID, head = history.Acknowledged, o.TxID, o.TxID
+			op.Outcome, op.TxID, head = outcome.Acknowledged, o.TxID, o.TxID
 		case api.RefusedConflict:
-			op.Outcome, op.TxID, head = history.Conflicted, o.Current, o.Current
+			op.Outcome, op.TxID, head = outcome.Conflicted, o.Current, o.Current
 		default:
 			l.t.Errorf("write %d of client %d: %+v", n, client, o)
 		}
@@ -111,13 +111,13 @@ func (l *locker) resolve() (ops []linear.LockOp, unknown int) {
 		}
 	}
 	for i, op := range l.ops {
-		if op.Outcome == history.Unknown {
+		if op.Outcome == outcome.Unknown {
 			unknown++
 			txid, ok := stored[l.sent[i]]
 			if !ok {
 				continue
 			}
-			op.Outcome, op.TxID, op.Returned = history.Acknowledged, txid, linear.Open
+			op.Outcome, op.TxID, op.Returned = outcome.Acknowledged, txid, linear.Open
 		}
 		ops = append(ops, op)
 	}

@@ -157,14 +157,17 @@ func (r *realCluster) torment(t *testing.T) {
 			r.kill()
 			r.start()
 		}
-		q := api.CommitRequest{Node: "probe", Epoch: r.probe(),
-			Groups: []api.CommitGroup{keyed("probe", print, fmt.Sprint(i))}}
-		natstest.Eventually(t, "a commit after a kill", func() bool {
-			attempt, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-			defer cancel()
-			answers, err := r.seq.Commit(attempt, api.Shard("probe", shardsOnFDB), &q)
-			return err == nil && answers[0].Err == nil
-		})
+		epoch := r.probe()
+		for n := range 50 { // and so many by each primary, about
+			q := api.CommitRequest{Node: "probe", Epoch: epoch,
+				Groups: []api.CommitGroup{keyed("probe", print, fmt.Sprint(i, n))}}
+			natstest.Eventually(t, "a commit after a kill", func() bool {
+				attempt, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				answers, err := r.seq.Commit(attempt, api.Shard("probe", shardsOnFDB), &q)
+				return err == nil && answers[0].Err == nil
+			})
+		}
 	}
 }
 

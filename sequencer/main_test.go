@@ -11,7 +11,10 @@ import (
 	"github.com/seed-551dd829/braid/sequencer/kv/memory"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain ignores FoundationDB's network, of a build that has it, which runs until the process ends.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/apple/foundationdb/bindings/go/src/fdb.startNetwork.func1"))
+}
 
 // world is a store with the core on it, for tests that step through requests.
 type world struct {

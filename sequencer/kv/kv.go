@@ -37,7 +37,7 @@ type Pair struct {
 	Key, Value []byte
 }
 
-// Reader reads one consistent state of the store. What it returns is valid until the transaction's function returns,
+// Reader reads one consistent state of the store, chosen by its first read at the latest. What it returns is valid until the transaction's function returns,
 // and must not be changed.
 type Reader interface {
 	// Get returns a key's value; nil if the key is absent, which an empty value is not.

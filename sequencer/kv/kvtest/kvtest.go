@@ -245,10 +245,11 @@ func errorUndoes(t *testing.T, s kv.Store) {
 	})
 }
 
-// snapshotStays: a View goes on reading one state while others write, and does not hold them up.
+// snapshotStays: from its first read on a View goes on reading one state while others write, and does not hold them up.
 func snapshotStays(t *testing.T, s kv.Store) {
 	update(t, s, func(x kv.Txn) { x.Set([]byte("a"), []byte("1")) })
 	view(t, s, func(r kv.Reader) {
+		get(t, r, "first")
 		update(t, s, func(x kv.Txn) { x.Set([]byte("a"), []byte("2")); x.Set([]byte("b"), []byte("2")) })
 		if v := get(t, r, "a"); string(v) != "1" {
 			t.Errorf("a snapshot changed to %q", v)

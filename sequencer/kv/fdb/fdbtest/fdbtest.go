@@ -4,7 +4,6 @@ package fdbtest
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -54,7 +53,7 @@ func Start(t testing.TB) *Server {
 	out, err := exec.CommandContext(ctx, cli, "-C", s.ClusterFile, "--timeout", "50",
 		"--exec", "configure new single ssd").CombinedOutput()
 	if err != nil {
-		t.Fatalf("configure FoundationDB: %v\n%s", err, out)
+		t.Fatalf("configure FoundationDB: %v\n%s\nfdbserver says:\n%s", err, out, s.said())
 	}
 	return s
 }
@@ -73,8 +72,8 @@ func freeAddress(t testing.TB) string {
 func (s *Server) run(server string) {
 	s.t.Helper()
 	s.process = exec.Command(server, "-p", s.address, "-C", s.ClusterFile,
-		"-d", filepath.Join(s.dir, "data"), "-L", s.dir, "-m", "2GiB")
-	log, err := os.Create(filepath.Join(s.dir, fmt.Sprintf("out-%d", time.Now().UnixNano())))
+		"-d", filepath.Join(s.dir, "data"), "-L", s.dir, "--memory", "4GiB", "--cache-memory", "512MiB")
+	log, err := os.OpenFile(s.output(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -83,6 +82,17 @@ func (s *Server) run(server string) {
 	if err := s.process.Start(); err != nil {
 		s.t.Fatalf("start fdbserver: %v", err)
 	}
+}
+
+func (s *Server) output() string { return filepath.Join(s.dir, "output") }
+
+// said is what the server has printed.
+func (s *Server) said() string {
+	said, err := os.ReadFile(s.output())
+	if err != nil {
+		return err.Error()
+	}
+	return string(said)
 }
 
 // end signals the process and waits for its end.
