@@ -42,6 +42,9 @@ func ToTxID(txid uint64) ReadOption { return func(o *ReadOptions) { o.To = txid 
 // FromNode reads from a node, by its id, and no other; the one that is furthest ahead if not given.
 func FromNode(id string) ReadOption { return func(o *ReadOptions) { o.Node = id } }
 
+// WithTxIDs adds a column txid to what has columns, bytes and Arrow batches: a Row has its TxID anyway.
+func WithTxIDs() ReadOption { return func(o *ReadOptions) { o.TxID = true } }
+
 // RowStream are rows as bytes, as they come in. Read returns an error if the rows end too early. It must be closed.
 type RowStream struct {
 	io.ReadCloser

@@ -1,4 +1,4 @@
-// Package arrowrows writes Arrow record batches with the Braid SDK. It is a package of its own so that Arrow is in no
+// Package arrowrows writes and reads Arrow record batches with the Braid SDK. It is a package of its own so that Arrow is in no
 // signature of package client.
 package arrowrows
 
