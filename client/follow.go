@@ -132,13 +132,14 @@ func (f *follower) ask(ctx context.Context) error {
 	}
 	n := f.pick(nodes)
 	f.node, f.avoid = n.ID, ""
-	ctx, f.end = context.WithCancelCause(ctx)
-	if f.opts.Node == "" && !c.spawn(func() { c.listen(ctx, n.ID, f.end) }) {
+	asking, end := context.WithCancelCause(ctx)
+	f.end = end
+	if f.opts.Node == "" && !c.spawn(func() { c.listen(asking, n.ID, end) }) {
 		return ErrClosed
 	}
 	q := (&ReadOptions{From: f.pos.next, To: f.opts.To}).rowsQuery()
 	q.Set("wait", c.opts.followWait.String())
-	r, err := c.getFrom(ctx, n, "/tables/"+url.PathEscape(f.t.name), q)
+	r, err := c.getFrom(asking, n, "/tables/"+url.PathEscape(f.t.name), q)
 	switch {
 	case errors.Is(err, ErrNotFound): // the table is not there yet, which is an answer without rows
 		return io.EOF
@@ -149,7 +150,7 @@ func (f *follower) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.answer, err = c.newRowReader(ctx, f.t.name, stream, &f.pos)
+	f.answer, err = c.newRowReader(asking, f.t.name, stream, &f.pos)
 	return err
 }
 
