@@ -121,3 +121,17 @@ func TestASecondProcessIsRefused(t *testing.T) {
 		t.Errorf("p1 is not live any more: %+v", c.states())
 	}
 }
+
+// TestStatusWatches: it goes on, and ends with status 0 when a signal ends it.
+func TestStatusWatches(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: the test with real processes is long; run without -short")
+	}
+	up := startUp(t, filepath.Join(t.TempDir(), "data"))
+	watch := start(t, "watch", asBraid, "status", "--watch", "--json", "--server", up.get("nats"))
+	if nodes, ok := watch.ready["nodes"].([]any); !ok || len(nodes) != 3 {
+		t.Fatalf("shown: %v", watch.ready)
+	}
+	watch.stop()
+	up.stop()
+}

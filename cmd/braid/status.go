@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -18,7 +19,8 @@ import (
 type statusCmd struct {
 	natsFlags
 	Listen time.Duration `help:"How long to listen for heartbeats." default:"600ms"`
-	JSON   bool          `help:"Print JSON." name:"json"`
+	Watch  bool          `help:"Go on, and redraw, until a signal ends it." short:"w"`
+	JSON   bool          `help:"Print JSON; with --watch a line each time." name:"json"`
 }
 
 // nodeStatus is a member, and what it says of itself if it was heard.
@@ -29,6 +31,8 @@ type nodeStatus struct {
 	Lag   uint64  `json:"lag"`
 	// Says is the state in the heartbeat, where it is not the registry's.
 	Says api.State `json:"says,omitempty"`
+	// Unable is why it cannot take writes now, in its own words.
+	Unable string `json:"unable,omitempty"`
 	api.Standing
 }
 
@@ -49,10 +53,17 @@ func (c *statusCmd) Run(p *process) error {
 		return fmt.Errorf("%w\nIs a cluster running? `braid up` starts one; --server says where it is", err)
 	}
 	defer nc.Close()
+	if c.Watch {
+		return c.watch(p, nc)
+	}
 	status, err := c.collect(p.ctx, nc)
 	if err != nil {
 		return err
 	}
+	return c.show(p, status)
+}
+
+func (c *statusCmd) show(p *process, status clusterStatus) error {
 	if c.JSON {
 		printJSON(p, status)
 		return nil
@@ -60,7 +71,7 @@ func (c *statusCmd) Run(p *process) error {
 	return status.print(p)
 }
 
-func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (clusterStatus, error) {
+func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (_ clusterStatus, err error) {
 	subjects := api.Subjects{Namespace: c.Namespace}
 	var mu sync.Mutex
 	heard := make(map[string]api.Heartbeat)
@@ -75,6 +86,7 @@ func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (clusterStatus, 
 	if err != nil {
 		return clusterStatus{}, err
 	}
+	defer func() { err = errors.Join(err, sub.Unsubscribe()) }()
 	bound, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	seq := bus.NewSequencer(nc, subjects)
@@ -91,9 +103,6 @@ func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (clusterStatus, 
 	case <-ctx.Done():
 		return clusterStatus{}, ctx.Err()
 	}
-	if err := sub.Unsubscribe(); err != nil {
-		return clusterStatus{}, err
-	}
 	mu.Lock()
 	defer mu.Unlock()
 	status := clusterStatus{Cluster: topology.Cluster, Version: topology.Version, Shards: topology.Shards,
@@ -101,7 +110,7 @@ func (c *statusCmd) collect(ctx context.Context, nc *nats.Conn) (clusterStatus, 
 	for _, n := range topology.Nodes {
 		s := nodeStatus{Node: n}
 		if b, ok := heard[n.ID]; ok && b.Epoch == n.Epoch {
-			s.Heard, s.Load, s.Lag, s.Standing = true, b.Load, b.Lag, b.Standing
+			s.Heard, s.Load, s.Lag, s.Standing, s.Unable = true, b.Load, b.Lag, b.Standing, b.Unable
 			if b.State != n.State {
 				s.Says = b.State
 			}
@@ -125,12 +134,22 @@ func (s clusterStatus) print(p *process) error {
 		} else if n.State != api.Stopped && n.State != api.Dead {
 			state += ", silent"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", n.ID, n.Role, state, n.Epoch, load, lag, standing, n.HTTP)
+		role := string(n.Role)
+		if n.StandsInFor != "" {
+			role += " for " + n.StandsInFor
+		}
+		if n.Unable != "" {
+			state += ", unable"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", n.ID, role, state, n.Epoch, load, lag, standing, n.HTTP)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	for _, n := range s.Nodes {
+		if n.Unable != "" {
+			fmt.Fprintf(p.stdout, "%s cannot take writes: %s\n", n.ID, n.Unable)
+		}
 		if n.TablesStanding > 0 {
 			fmt.Fprintf(p.stdout, "%s: tables stand: %s. Try: braid tables\n", n.ID, n.names())
 		}

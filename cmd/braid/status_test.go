@@ -16,11 +16,14 @@ func TestStatusNamesTablesThatStand(t *testing.T) {
 		{Node: api.Node{ID: "p2", Role: api.Primary, State: api.Live}, Heard: true,
 			Standing: api.Standing{TablesStanding: 10, StandingNames: []string{"cpu", "mem"}}},
 		{Node: api.Node{ID: "p3", Role: api.Primary, State: api.Draining}},
+		{Node: api.Node{ID: "p4", Role: api.Primary, State: api.Live}, Heard: true, Unable: "the sequencer does not answer"},
+		{Node: api.Node{ID: "r1", Role: api.Primary, State: api.Live, StandsInFor: "p9"}, Heard: true},
 	}}
 	if err := status.print(&process{stdout: &out}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"STANDING", "p2: tables stand: cpu, mem and 8 more. Try: braid tables", "draining, silent"} {
+	for _, want := range []string{"STANDING", "p2: tables stand: cpu, mem and 8 more. Try: braid tables", "draining, silent",
+		"live, unable", "p4 cannot take writes: the sequencer does not answer", "primary for p9"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}
