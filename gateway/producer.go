@@ -136,7 +136,7 @@ func (p *producer) run(ctx context.Context) {
 // that is taken) leads to another id.
 func (p *producer) register(ctx context.Context) *registration {
 	request := api.RegisterProducerRequest{ID: p.env.newID(), Attempt: p.env.newID()}
-	for {
+	for tries := 1; ; tries++ {
 		attempt, cancel := context.WithDeadline(ctx, p.env.now().Add(registryAttempt))
 		a, err := p.seq.RegisterProducer(attempt, request)
 		cancel()
@@ -150,8 +150,8 @@ func (p *producer) register(ctx context.Context) *registration {
 				core: newNumbering(request.ID, a.Epoch, unsettledMax, numberedTablesMax),
 			}
 		}
-		if ctx.Err() == nil {
-			p.log.Warn("register as a producer", "producer", request.ID, "error", err)
+		if ctx.Err() == nil && tries&(tries-1) == 0 { // the 1st, 2nd, 4th, 8th …
+			p.log.Warn("register as a producer, trying again", "producer", request.ID, "error", err)
 		}
 		if gone(err) {
 			request.ID, request.Attempt = p.env.newID(), p.env.newID()

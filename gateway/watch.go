@@ -60,15 +60,16 @@ func (s *Service) sweep(ctx context.Context) {
 // what the topology does not.
 func (s *Service) askTopology(ctx context.Context) {
 	var asked time.Time
+	failures := 0
 	for {
 		if !s.routes.known() || s.routes.stale() || time.Since(asked) >= topologyInterval {
 			attempt, cancel := context.WithTimeout(ctx, topologyAttempt)
 			t, err := s.deps.Sequencer.Topology(attempt)
 			cancel()
 			if err == nil {
-				asked = time.Now()
+				asked, failures = time.Now(), 0
 				s.routes.setTopology(t)
-			} else if ctx.Err() == nil {
+			} else if failures++; ctx.Err() == nil && failures&(failures-1) == 0 {
 				s.log.Warn("read the topology", "error", err)
 			}
 		}

@@ -67,15 +67,13 @@ func (f *natsFlags) env(p *process, monitor monitorFlag) (cluster.Env, error) {
 	if err := api.CheckNamespace(f.Namespace); err != nil {
 		return cluster.Env{}, err
 	}
-	if err := bus.CheckMaxPending(p.ctx, monitor.NATSMonitor, p.log); err != nil {
-		return cluster.Env{}, err
-	}
-	return cluster.Env{
+	env := cluster.Env{
 		Subjects: api.Subjects{Namespace: f.Namespace}, Logger: p.log, Registry: cluster.NewRegistry(),
 		Connect: func(name string) (*nats.Conn, error) {
 			return bus.Connect(bus.Options{Servers: f.Server, Name: name, Extra: f.options(), Logger: p.log})
 		},
-	}, nil
+	}
+	return env, env.WaitForNATS(p.ctx, monitor.NATSMonitor)
 }
 
 type gatewayCmd struct {

@@ -27,14 +27,14 @@ func RunGateway(ctx context.Context, cfg GatewayConfig, env Env, ready func(Read
 		cfg.ID = "gw-" + member.RandomID()[:8]
 	}
 	env.Logger = env.Logger.With("gateway", cfg.ID)
-	nc, err := env.Connect(cfg.ID)
+	nc, err := env.connect(ctx, cfg.ID)
 	if err != nil {
-		return err
+		return stopped(err)
 	}
 	defer nc.Close()
-	beats, err := env.Connect(cfg.ID + "-heartbeats")
+	beats, err := env.connect(ctx, cfg.ID+"-heartbeats")
 	if err != nil {
-		return err
+		return stopped(err)
 	}
 	defer beats.Close()
 	l, err := listen(cfg.HTTP)
@@ -66,7 +66,7 @@ func RunGateway(ctx context.Context, cfg GatewayConfig, env Env, ready func(Read
 		err = s.wait(ctx)
 	}
 	// The gateway ends first: requests over HTTP may still be waiting for its answers.
-	return errors.Join(err, s.stop())
+	return errors.Join(stopped(err), s.stop())
 }
 
 // readyPoll is how often a service that tells nobody when it is ready is asked.
@@ -79,7 +79,7 @@ func awaitReady(ctx context.Context, s *stack, ready func() bool) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return ctx.Err()
+			return errStopped
 		case p := <-s.ended:
 			return p.failure()
 		}

@@ -82,6 +82,7 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 	if err := api.CheckNode(cfg.ID); err != nil {
 		return err
 	}
+	defer func() { err = stopped(err) }()
 	env.Logger = env.Logger.With("node", cfg.ID)
 	if env.FS == nil {
 		env.FS = disk.OS
@@ -91,12 +92,12 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, folder.Close()) }()
-	nc, err := env.Connect(cfg.ID)
+	nc, err := env.connect(ctx, cfg.ID)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	beats, err := env.Connect(cfg.ID + "-heartbeat")
+	beats, err := env.connect(ctx, cfg.ID+"-heartbeat")
 	if err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ type node struct {
 func (n *node) open(ctx context.Context) error {
 	n.seq, n.registrySeq = bus.NewSequencer(n.nc, n.env.Subjects), bus.NewSequencer(n.beats, n.env.Subjects)
 	n.catalog = catalog.New(n.seq.Schema, catalogTables)
-	objects, err := objstore.Open(ctx, n.cfg.Objects, n.cfg.S3)
+	objects, err := n.env.openObjects(ctx, n.cfg.Objects, n.cfg.S3)
 	if err != nil {
 		return err
 	}

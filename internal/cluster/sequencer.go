@@ -48,9 +48,9 @@ func runSequencer(
 		cfg.ID = "seq-" + member.RandomID()[:8]
 	}
 	env.Logger = env.Logger.With("sequencer", cfg.ID)
-	nc, err := env.Connect(cfg.ID)
+	nc, err := env.connect(ctx, cfg.ID)
 	if err != nil {
-		return err
+		return stopped(err)
 	}
 	defer nc.Close()
 	q, err := sequencer.New(sequencer.Config{ID: cfg.ID}, sequencer.Deps{
@@ -89,5 +89,5 @@ func runSequencer(
 		ready(told)
 		err = s.wait(ctx)
 	}
-	return errors.Join(err, s.stop())
+	return errors.Join(stopped(err), s.stop())
 }

@@ -114,3 +114,14 @@ func regionHint(err error) string {
 	}
 	return "--s3-region must be the bucket's"
 }
+
+// Away says that an error of Open means that the store could not be reached, or is not in order itself: waiting may
+// help. A store that refuses, or is not one that Braid can use, is there.
+func Away(err error) bool {
+	var network *net.OpError
+	if errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	n := status(err)
+	return n >= http.StatusInternalServerError && n != http.StatusNotImplemented
+}

@@ -6,7 +6,9 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -81,4 +83,12 @@ func checkPayload(nc *nats.Conn) error {
 			nc.ConnectedUrlRedacted(), nc.MaxPayload(), api.NATSMaxPayload)
 	}
 	return nil
+}
+
+// Away says that an error of Connect or CheckMaxPending means that no server could be reached: waiting may help. A
+// server that refuses, or is not configured as Braid needs it, is there.
+func Away(err error) bool {
+	var network *net.OpError
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) ||
+		errors.As(err, &network)
 }
