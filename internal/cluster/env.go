@@ -29,6 +29,9 @@ type Env struct {
 	Subjects api.Subjects
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
+	// Impatient makes it an error that something is not there yet, for a whole cluster in one process: nobody else is
+	// about to start it, and whoever typed the command is to see why it does not work.
+	Impatient bool
 	// FS is the nodes' disk; nil is disk.OS.
 	FS disk.FS
 	// Objects is put between a node and its object store; nil is nothing.

@@ -105,7 +105,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Up)) (err
 
 	u := &up{cfg: cfg, stack: newStack(), told: Up{NATS: ns.ClientURL(), InProcess: ns}}
 	u.env = Env{
-		Subjects: api.Subjects{Namespace: cfg.Namespace}, Logger: log, Registry: NewRegistry(),
+		Subjects: api.Subjects{Namespace: cfg.Namespace}, Logger: log, Registry: NewRegistry(), Impatient: true,
 		Connect: func(name string) (*nats.Conn, error) {
 			o := bus.Options{Servers: ns.ClientURL(), Name: name, Logger: log}
 			if !cfg.TCP {

@@ -28,7 +28,7 @@ func (e Env) wait(ctx context.Context, what string, away func(error) bool, try f
 		switch {
 		case ctx.Err() != nil && err != nil:
 			return errStopped
-		case err == nil || !away(err):
+		case err == nil || e.Impatient || !away(err):
 			return err
 		}
 		if attempt%waitLines == 0 {
