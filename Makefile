@@ -1,5 +1,5 @@
 # Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
-.PHONY: build test race lint fuzz bench e2e fdb-test faults sim rolling nightly ci
+.PHONY: build test race lint fuzz bench e2e fdb-test faults sim rolling heartbeats nightly ci
 
 build: ## one static binary, ./braid
 	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
@@ -37,6 +37,9 @@ sim: ## 10,000 seeds of the simulation (docs/simulation.md), or SEEDS of them
 
 rolling: ## a rolling restart of a whole cluster under load: not one write fails
 	go test ./cmd/braid -count 1 -v -run 'TestRollingRestart$$'
+
+heartbeats: ## how late heartbeats come on a machine without a free core
+	go test ./cmd/braid -count 1 -v -run TestHeartbeatsWithoutAFreeCore -heartbeats.for 20s
 
 nightly: ## what takes an hour and more
 	go run ./internal/simulation/cmd/simulate -twice -seeds 50000
