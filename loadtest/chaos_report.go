@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -86,14 +87,14 @@ const acksMax = 20_000_000
 // roles in the order in which they were heard.
 func judgeFaults(faults []Fault, acks [][]acked, roles []RoleChange, end, notice time.Duration) {
 	for i := range faults {
-		next := end
+		next, roleEnd := end, time.Duration(math.MaxInt64) // a victim may be back after the writers have ended
 		if i+1 < len(faults) {
-			next = min(faults[i+1].struck, end)
+			next, roleEnd = min(faults[i+1].struck, end), faults[i+1].struck
 		}
 		f := &faults[i]
 		f.AtS, f.LastsS = f.struck.Seconds(), (f.undone - f.struck).Seconds()
 		f.judgeAcks(acks, next, notice)
-		f.judgeRoles(roles)
+		f.judgeRoles(roles, roleEnd)
 	}
 }
 
@@ -148,12 +149,15 @@ func longestGap(times []time.Duration, begin, end time.Duration) (longest time.D
 	return max(longest, end-last)
 }
 
-// judgeRoles finds what became of the victim, which may be no node at all.
-func (f *Fault) judgeRoles(roles []RoleChange) {
+// judgeRoles finds what became of the victim, which may be no node at all, until the next fault.
+func (f *Fault) judgeRoles(roles []RoleChange, until time.Duration) {
 	nodes := map[string]RoleChange{} // as they were at each moment
 	var before RoleChange            // the victim when it was struck
 	left := false                    // it has been something else since
 	for _, c := range roles {
+		if c.at >= until {
+			return
+		}
 		nodes[c.Node] = c
 		if c.at < f.struck {
 			before = nodes[f.Target]

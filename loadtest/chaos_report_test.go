@@ -40,11 +40,16 @@ func TestFaultsAreJudged(t *testing.T) {
 		role(15, "p1", "primary", "live", 4, ""), role(15.5, "r1", "replica", "live", 3, ""),
 	}
 	faults := []Fault{
+		{Kind: "drain", Target: "p1", struck: at(5), undone: at(6)}, // what comes later is not its doing
 		{Kind: "kill", Target: "p1", struck: at(10), undone: at(14)},
 		{Kind: "pause", Target: "p2", struck: at(18), undone: at(18.5)},
 	}
 	acks := [][]acked{steady(20, 30, 30), steady(20, 10, 10.7)}
 	judgeFaults(faults, acks, roles, at(20), at(0.1))
+	if d := faults[0]; d.Dead != nil || d.Promoted != nil || d.Back != nil {
+		t.Errorf("a drain before anything happened: %+v", d)
+	}
+	faults = faults[1:]
 	f := faults[0]
 	if *f.AllWriters != 700 || f.Slowest != 700 || f.SlowestBack != 10 || f.Noticed != 1 || f.Gap != 100 {
 		t.Errorf("writers: all %v, slowest %v, afterwards %v, noticed %v, gap %v", *f.AllWriters, f.Slowest, f.SlowestBack,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,7 +24,7 @@ const processPatience = time.Minute
 
 // startProcesses runs a cluster whose services are processes of this binary until the harness closes it.
 //
-//	this process: load, chaos ── NATS ┬ sequencer
+//	this process: load, chaos ── NATS ┬ sequencer, f1 f2
 //	                                  ├ p1 p2 … r1 …   each a process, and links between
 //	                                  └ g1 g2          them where somebody shall be cut off
 func (c *loadtestCmd) startProcesses(ctx context.Context, p *process, dir, objects string) (loadtest.Cluster, error) {
@@ -38,8 +39,9 @@ func (c *loadtestCmd) startProcesses(ctx context.Context, p *process, dir, objec
 	cfg := procs.Config{
 		Dir: dir, Story: story, Patience: processPatience, NATS: 1,
 		Primaries: numbered("p", c.Primaries), Replicas: numbered("r", c.Replicas), Gateways: numbered("g", 2),
-		Braid: func(args ...string) *exec.Cmd { return exec.Command(program, append([]string{"--tied"}, args...)...) },
-		Links: strings.Contains(c.Chaos, "partition") || strings.Contains(c.Chaos, "random"),
+		Failovers: numbered("f", 2),
+		Braid:     func(args ...string) *exec.Cmd { return exec.Command(program, append([]string{"--tied"}, args...)...) },
+		Links:     strings.Contains(c.Chaos, "partition") || strings.Contains(c.Chaos, "random"),
 	}
 	cfg.Objects, cfg.ObjectFlags = objects, c.s3Flags.args()
 	if strings.HasPrefix(c.S3Endpoint, "http://") && strings.HasPrefix(objects, "s3:") {
@@ -118,6 +120,7 @@ func (a *actor) Targets() (all []loadtest.Target) {
 	add("primary", a.cfg.Primaries)
 	add("replica", a.cfg.Replicas)
 	add("gateway", a.cfg.Gateways)
+	add("failover", a.cfg.Failovers)
 	add("sequencer", []string{"sequencer"})
 	add("nats", []string{"nats1"})
 	return all
@@ -126,8 +129,22 @@ func (a *actor) Targets() (all []loadtest.Target) {
 // Kill is kill -9.
 func (a *actor) Kill(name string) { a.Process(name).Kill() }
 
-// Drain is SIGTERM: the service leaves as planned.
+// Drain is `braid drain` for a node, and SIGTERM for a service without data.
 func (a *actor) Drain(_ context.Context, name string) error {
+	if slices.Contains(a.Nodes(), name) {
+		return a.Process(name).Leave(func() error {
+			cmd := a.cfg.Braid("drain", name, "--server", a.Servers())
+			stdin, err := cmd.StdinPipe() // it ends when that does
+			if err != nil {
+				return err
+			}
+			defer stdin.Close() // CombinedOutput has closed it, unless Start failed
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("braid drain %s: %w: %s", name, err, out)
+			}
+			return nil
+		}, processPatience)
+	}
 	if !a.Process(name).Stop(processPatience) {
 		return fmt.Errorf("%s did not end within %s", name, processPatience)
 	}

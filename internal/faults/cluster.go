@@ -35,6 +35,7 @@ func newCluster(plan *Plan, opts Options, ev *processes.Story) (*cluster, error)
 	cfg := processes.Config{
 		Dir: opts.Dir, Braid: opts.Braid, Story: ev, Patience: opts.Patience,
 		NATS: plan.NATS, Primaries: plan.primaries(), Replicas: plan.replicas(), Gateways: plan.Gates,
+		Failovers: plan.Failovers, GatewayFlags: []string{"--durability", plan.Durability}, Links: true,
 	}
 	if plan.S3 {
 		cfg.S3 = opts.S3

@@ -36,6 +36,10 @@ func Generate(seed uint64, size int, traits Traits) *Plan {
 	for i := range 1 + r.IntN(2) {
 		p.Gates = append(p.Gates, fmt.Sprintf("g%d", i+1))
 	}
+	for i := range 1 + r.IntN(2) {
+		p.Failovers = append(p.Failovers, fmt.Sprintf("f%d", i+1))
+	}
+	p.Durability = pick(r, "object", "wal")
 	// Drawn in any case, so that a plan differs as little as possible between machines.
 	small, s3 := r.IntN(2) == 0, r.IntN(2) == 0
 	if small && traits.SmallDisk {
@@ -55,11 +59,11 @@ func Generate(seed uint64, size int, traits Traits) *Plan {
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
-// drawKinds draws two to four kinds of fault besides kill -9, which every plan has.
+// drawKinds draws three to six kinds of fault besides kill -9, which every plan has.
 func drawKinds(r *rand.Rand) []Kind {
-	kinds := []Kind{KillAgain, Stop, Pause, Double, Move}
+	kinds := []Kind{KillAgain, Stop, Pause, Double, Move, Cut, CutStore, Deny, Drain}
 	r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
-	return append(kinds[:2+r.IntN(3)], Kill)
+	return append(kinds[:3+r.IntN(4)], Kill)
 }
 
 type generator struct {
@@ -78,8 +82,8 @@ func (g *generator) pause() time.Duration {
 	return time.Duration(500+g.IntN(2500)) * time.Millisecond
 }
 
-// Patience of others with a silent process ends, after 0.6 s (a gateway's with a primary), 5 s (an attempt's) and 10
-// to 15 s (a NATS connection's).
+// Patience of others with a silent process ends, after 0.6 s (a gateway's with a primary), 1.5 s (the failover
+// services'), 5 s (an attempt's) and 10 to 15 s (a NATS connection's).
 const (
 	longPauseMin = 16 * time.Second
 	longPauseMax = 18 * time.Second
@@ -114,17 +118,36 @@ func (g *generator) some(from []string, n int) []string {
 
 func (g *generator) hit(target string) Hit {
 	h := Hit{Kind: pick(g.Rand, g.kinds...), Target: target, For: g.pause()}
-	node := slices.Contains(g.plan.Nodes, target)
-	switch {
-	case h.Kind == Double && !node, h.Kind == Move && !g.movable(target):
+	if !g.possible(h) {
 		h.Kind = Kill
+	}
+	switch {
 	case h.Kind == KillAgain:
 		h.Again = g.pause()
-	case h.Kind == Pause && g.plan.Size > 5 && !g.longed && g.IntN(3) == 0:
+	case silences(h.Kind) && g.plan.Size > 5 && !g.longed && g.IntN(3) == 0:
 		g.longed = true
 		h.For = longPauseMin + time.Duration(g.IntN(int((longPauseMax-longPauseMin)/time.Millisecond)))*time.Millisecond
 	}
 	return h
+}
+
+// silences says whether a victim of the kind lives and is not heard.
+func silences(k Kind) bool { return slices.Contains([]Kind{Pause, Cut, CutStore, Deny}, k) }
+
+// possible says whether a hit makes sense for its target.
+func (g *generator) possible(h Hit) bool {
+	node := slices.Contains(g.plan.Nodes, h.Target)
+	switch h.Kind {
+	case Double, Deny, Drain:
+		return node
+	case CutStore:
+		return node && g.plan.S3
+	case Cut:
+		return node || slices.Contains(g.plan.Gates, h.Target) || slices.Contains(g.plan.Failovers, h.Target)
+	case Move:
+		return g.movable(h.Target)
+	}
+	return true
 }
 
 func (g *generator) movable(target string) bool {

@@ -20,10 +20,13 @@ import (
 
 // What a process says when it ends for the reason that a hit gives it.
 const (
-	saysFull   = "no space left on device"
-	saysFenced = "is fenced"
-	saysLocked = "is another braid process using it?"
+	saysFull      = "no space left on device"
+	saysTakenOver = "has taken over"
+	saysLocked    = "is another braid process using it?"
 )
+
+// drainTry is how long one try to drain a node may take.
+const drainTry = 5 * time.Second
 
 // hurt plays the plan's steps. A step ends when its hits have, not when their processes have recovered.
 func (c *cluster) hurt(ctx context.Context) {
@@ -81,6 +84,14 @@ func (c *cluster) hit(ctx context.Context, h Hit) error {
 		return c.move(ctx, p, h.For)
 	case Fill:
 		return c.filled(ctx, p, h.For)
+	case Cut:
+		c.cut(ctx, c.NATSLinks(h.Target), h.For)
+	case CutStore:
+		c.cut(ctx, []*processes.Proxy{c.ObjectLink(h.Target)}, h.For)
+	case Deny:
+		return c.denied(ctx, h.Target, h.For)
+	case Drain:
+		return c.drained(ctx, p, h.For)
 	}
 	return nil
 }
@@ -89,6 +100,52 @@ func (c *cluster) killed(ctx context.Context, p *processes.Process, downFor time
 	p.Kill()
 	wait(ctx, downFor)
 	p.Start()
+}
+
+// cut takes links away for a while.
+func (c *cluster) cut(ctx context.Context, links []*processes.Proxy, cutFor time.Duration) {
+	for _, l := range links {
+		l.Cut()
+		defer l.Mend()
+	}
+	wait(ctx, cutFor)
+}
+
+func (c *cluster) denied(ctx context.Context, node string, deniedFor time.Duration) error {
+	err := c.Deny(node, true)
+	if err == nil {
+		wait(ctx, deniedFor)
+	}
+	return errors.Join(err, c.Deny(node, false))
+}
+
+// drained tells a node to leave as an operator does, who tries again when whom that goes through is away. It must end
+// with status 0.
+func (c *cluster) drained(ctx context.Context, p *processes.Process, awayFor time.Duration) error {
+	if err := c.AwaitReady(ctx, p.Name()); err != nil {
+		return err
+	}
+	defer p.Start()
+	life := p.Current()
+	err := p.Leave(func() error {
+		return processes.Poll(ctx, c.opts.Patience, func() error {
+			select {
+			case <-life.Done():
+				return nil // an earlier try has reached it
+			default:
+			}
+			out, err := runToEnd(c.opts.Braid("drain", p.Name(), "--timeout", drainTry.String(), "--server", c.Servers()),
+				c.opts.Patience)
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		})
+	}, c.opts.Patience)
+	if err == nil {
+		wait(ctx, awayFor)
+	}
+	return err
 }
 
 // double starts a node a second time on the folder of a paused process.
@@ -159,8 +216,8 @@ func (c *cluster) move(ctx context.Context, p *processes.Process, pausedFor time
 		return fmt.Errorf("lives on %s after another process took its epoch", c.opts.Patience)
 	}
 	last, err := old.LastWords()
-	if err == nil && (old.Err() == nil || !strings.Contains(last, saysFenced)) {
-		err = fmt.Errorf("ended with %w and %q, not because it is fenced", old.Err(), last)
+	if err == nil && (old.Err() == nil || !strings.Contains(last, saysTakenOver)) {
+		err = fmt.Errorf("ended with %w and %q, not because another has taken over", old.Err(), last)
 	}
 	return err
 }

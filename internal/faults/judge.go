@@ -11,6 +11,7 @@ import (
 	"github.com/seed-551dd829/braid/client"
 	"github.com/seed-551dd829/braid/internal/history"
 	"github.com/seed-551dd829/braid/internal/history/linear"
+	"github.com/seed-551dd829/braid/internal/processes"
 )
 
 // linearPatience bounds the search for an order of a short history, which takes milliseconds.
@@ -61,21 +62,29 @@ func prefixed(what string, err error) error {
 	return nil
 }
 
-// live: every node of the plan is a member that is live, and nobody else is.
+// live: every node of the plan is a member and live, nobody else is, every primary is one again, and whoever stood in
+// for one is a replica again.
 func (j *judge) live(ctx context.Context) error {
-	members, err := j.client.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	if len(members) != len(j.nodes) {
-		return fmt.Errorf("%d nodes are registered, the plan has %d: %v", len(members), len(j.nodes), members)
-	}
-	for _, m := range members {
-		if m.State != "live" {
-			return fmt.Errorf("node %s is %s when all is healed", m.ID, m.State)
+	return processes.Poll(ctx, j.patience, func() error {
+		members, err := j.client.Nodes(ctx)
+		if err != nil {
+			return err
 		}
-	}
-	return nil
+		if len(members) != len(j.nodes) {
+			return fmt.Errorf("%d nodes are registered, the plan has %d: %v", len(members), len(j.nodes), members)
+		}
+		for _, m := range members {
+			role := "primary"
+			if m.ID[0] == 'r' {
+				role = "replica"
+			}
+			if m.State != "live" || m.Role != role || m.StandsInFor != "" {
+				return fmt.Errorf("when all is healed, node %s is %s, %s, standing in for %q", m.ID, m.Role, m.State,
+					m.StandsInFor)
+			}
+		}
+		return nil
+	})
 }
 
 func (j *judge) table(ctx context.Context, t history.Table, head uint64) error {

@@ -9,6 +9,7 @@ package faults
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,6 +31,14 @@ const (
 	// Move pauses a primary, starts a copy of its folder under its id, as when a machine's image is started elsewhere,
 	// and wakes the first, which must find itself fenced and end.
 	Move Kind = "copy elsewhere and wake the paused"
+	// Cut takes away a service's link to NATS, as when a cable is pulled: connections stay open and silent.
+	Cut Kind = "cut off from NATS"
+	// CutStore does that to a node's link to the object store, and to nothing else.
+	CutStore Kind = "cut off from the object store"
+	// Deny takes from a node the right to speak to the sequencer. Its heartbeats go on, and others reach it.
+	Deny Kind = "denied the sequencer"
+	// Drain is `braid drain` of a node, and a start after For.
+	Drain Kind = "braid drain"
 	// Fill leaves no byte free on a node's disk until it has stopped, and frees it after For.
 	Fill Kind = "full disk"
 )
@@ -63,6 +72,10 @@ type Plan struct {
 	NATS  int // servers
 	Nodes []string
 	Gates []string // gateways
+	// Failovers are the failover services. One of them holds the lease.
+	Failovers []string
+	// Durability is the gateways': object or wal.
+	Durability string
 	// SmallDisk is the node whose data folder is a small file system of its own, "" for none.
 	SmallDisk string
 	// S3 keeps segments in an S3 server, which is a process like the others; else they are in a folder.
@@ -82,7 +95,7 @@ func (p *Plan) Processes() []string {
 		all = append(all, "s3")
 	}
 	all = append(all, "sequencer")
-	return append(append(all, p.Nodes...), p.Gates...)
+	return slices.Concat(all, p.Failovers, p.Nodes, p.Gates)
 }
 
 func (p *Plan) primaries() []string { return withPrefix(p.Nodes, "p") }
@@ -128,8 +141,8 @@ func (p *Plan) String() string {
 	if p.S3 {
 		store = "an S3 server"
 	}
-	fmt.Fprintf(&b, "seed %d, %d steps: %s; segments in %s; tables %s; an attempt lasts %s", p.Seed, p.Size,
-		strings.Join(p.Processes(), " "), store, strings.Join(p.Tables, " "), p.Attempt)
+	fmt.Fprintf(&b, "seed %d, %d steps: %s; durability %s, segments in %s; tables %s; an attempt lasts %s", p.Seed,
+		p.Size, strings.Join(p.Processes(), " "), p.Durability, store, strings.Join(p.Tables, " "), p.Attempt)
 	if p.SmallDisk != "" {
 		fmt.Fprintf(&b, "; %s has a small disk", p.SmallDisk)
 	}

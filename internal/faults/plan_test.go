@@ -4,6 +4,7 @@ package faults
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -51,7 +52,7 @@ func TestPlansCanBeRun(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range []Kind{Kill, KillAgain, Stop, Pause, Double, Move, Fill} {
+	for _, k := range []Kind{Kill, KillAgain, Stop, Pause, Double, Move, Cut, CutStore, Deny, Drain, Fill} {
 		if kinds[k] == 0 {
 			t.Errorf("no plan of 1,000 has %q", k)
 		}
@@ -67,7 +68,9 @@ func checkStep(t *testing.T, p *Plan, s Step) {
 		}
 		hit[h.Target] = true
 		node := slices.Contains(p.Nodes, h.Target)
-		if h.Kind == Double && !node || h.Kind == Move && h.Target[0] != 'p' ||
+		onlyNodes := []Kind{Double, Deny, Drain, CutStore}
+		if slices.Contains(onlyNodes, h.Kind) && !node || h.Kind == Move && h.Target[0] != 'p' ||
+			h.Kind == Cut && strings.HasPrefix(h.Target, "nats") || h.Kind == CutStore && !p.S3 ||
 			h.Kind == Fill && h.Target != p.SmallDisk {
 			t.Fatalf("%s makes no sense:\n%s", h, p)
 		}

@@ -29,6 +29,7 @@ type Config struct {
 	Primaries []string
 	Replicas  []string
 	Gateways  []string
+	Failovers []string
 	// S3 keeps segments in an S3 server of the cluster's own, run by this program; "" for none.
 	S3 string
 	// Objects is a store that is there already, and ObjectFlags how to reach it; "" for a folder in Dir, or S3.
@@ -36,8 +37,8 @@ type Config struct {
 	ObjectFlags []string
 	// Endpoint is the http:// URL of the store of Objects, which a link of each node leads to; "" for no such link.
 	Endpoint string
-	// NodeFlags, PrimaryFlags and GatewayFlags are added to the command lines of those.
-	NodeFlags, PrimaryFlags, GatewayFlags []string
+	// These flags are added to the command lines.
+	NodeFlags, PrimaryFlags, GatewayFlags, FailoverFlags []string
 	// Links puts a proxy between each service and NATS, and between each node and an S3 server. Without them, nobody
 	// can be cut off from either.
 	Links bool
@@ -100,7 +101,7 @@ func (c *Cluster) Nodes() []string { return slices.Concat(c.cfg.Primaries, c.cfg
 
 // services are all processes of braid's own, in the order in which they start.
 func (c *Cluster) services() []string {
-	return slices.Concat([]string{sequencer}, c.Nodes(), c.cfg.Gateways)
+	return slices.Concat([]string{sequencer}, c.cfg.Failovers, c.Nodes(), c.cfg.Gateways)
 }
 
 func (c *Cluster) addServices() error {
@@ -174,6 +175,8 @@ func (c *Cluster) command(name string) *exec.Cmd {
 		args = append([]string{"gateway", "--id", name}, c.cfg.GatewayFlags...)
 		args = append(args, "--http", c.gatewayHTTP[name])
 		return c.cfg.Braid(append(args, "--server", c.serversOf(name), "--json")...)
+	case slices.Contains(c.cfg.Failovers, name):
+		args = append([]string{"failover", "--id", name}, c.cfg.FailoverFlags...)
 	default:
 		return c.Node(name, c.Folder(name))
 	}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -214,6 +215,25 @@ func (p *Process) Stop(patience time.Duration) bool {
 	}
 	p.Kill()
 	return false
+}
+
+// Leave tells the process to end in another way than by a signal. It reports whether it has ended in time with status
+// 0; if not, it is killed.
+func (p *Process) Leave(tell func() error, patience time.Duration) error {
+	l := p.unwant()
+	err := tell()
+	if err == nil && !p.awaitEnd(time.After(patience)) {
+		err = fmt.Errorf("%s did not end within %s", p.name, patience)
+	}
+	if err != nil {
+		p.Kill()
+		return err
+	}
+	if l.err != nil {
+		last, err := l.LastWords()
+		return errors.Join(fmt.Errorf("%s was told to leave and ended with %w: %s", p.name, l.err, last), err)
+	}
+	return nil
 }
 
 // Pause is SIGSTOP for the process's current life, which Resume wakes.
