@@ -299,12 +299,3 @@ func signalName(s syscall.Signal) string {
 	}
 	return fmt.Sprint("signal ", int(s))
 }
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}

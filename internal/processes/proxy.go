@@ -1,5 +1,3 @@
-//go:build unix
-
 package processes
 
 import (
@@ -201,6 +199,15 @@ func (p *Proxy) delayOf(answers bool) time.Duration {
 		return 0
 	}
 	return p.delay
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 var _ io.Closer = (*Proxy)(nil)
