@@ -24,6 +24,10 @@ const (
 	RecoverBehind       Bug = "recovery starts behind the committed end"
 	RecoverBeyond       Bug = "recovery starts beyond the committed end"
 	WrongDuplicate      Bug = "a duplicate answered with another's TxID"
+	OutboxSettlesEarly  Bug = "an outbox's settled advanced too early"
+	EpochNotRaised      Bug = "an outbox goes on under its old epoch"
+	SequenceReused      Bug = "an outbox's sequences begin anew after a crash"
+	OutboxSkipsSync     Bug = "an outbox's sync skipped"
 	DropUnnamed         Bug = "a segment dropped that no record names yet"
 	DropWhileLive       Bug = "a holder deletes while the epoch lives"
 	ConfirmFirst        Bug = "confirm before upload"
@@ -55,6 +59,10 @@ var Bugs = []Planted{
 	{RecoverBehind, []sim.Fault{sim.CrashNow}, 2},
 	{RecoverBeyond, []sim.Fault{sim.CrashNow}, 4},
 	{WrongDuplicate, []sim.Fault{sim.Lose, sim.Double}, 3},
+	{OutboxSettlesEarly, []sim.Fault{sim.Lose}, 3},
+	{EpochNotRaised, []sim.Fault{sim.CrashClient}, 3},
+	{SequenceReused, []sim.Fault{sim.CrashClient}, 3},
+	{OutboxSkipsSync, []sim.Fault{sim.CrashClient}, 2},
 	{DropUnnamed, []sim.Fault{sim.StoreFreeze, sim.ObjectLate}, 2},
 	{DropWhileLive, []sim.Fault{sim.StoreFreeze, sim.ObjectAway}, 2},
 	{ConfirmFirst, nil, 9},

@@ -29,6 +29,9 @@ func (w *world) faults() {
 	})
 	w.chaos.Every(sim.CrashClient, 2*time.Second, func() bool {
 		c := w.clients[w.e.Rand.IntN(len(w.clients))]
+		if len(w.apps) > 0 && w.e.Rand.IntN(2) == 0 {
+			c = w.apps[w.e.Rand.IntN(len(w.apps))].c
+		}
 		if c.done || c.p.Dead() {
 			return false
 		}
@@ -37,6 +40,10 @@ func (w *world) faults() {
 		return true
 	})
 	w.chaos.Every(sim.CrashDisk, time.Second, func() bool {
+		if len(w.apps) > 0 && w.e.Rand.IntN(4) == 0 {
+			w.apps[w.e.Rand.IntN(len(w.apps))].disk.CrashIn(w.e.Rand.IntN(30))
+			return false
+		}
 		n := w.nodes[w.e.Rand.IntN(len(w.nodes))]
 		n.disk.CrashIn(w.e.Rand.IntN(30))
 		return false // counted when it happens

@@ -335,3 +335,33 @@ func (b Bug) answer(w *world, frame []byte, a api.GroupAnswer) api.GroupAnswer {
 	}
 	return a
 }
+
+// outboxID is a write's identity as an outbox with the bug sends it.
+func (b Bug) outboxID(id api.ProducerSeq) api.ProducerSeq {
+	switch b {
+	case OutboxSettlesEarly:
+		id.Settled = id.Sequence - 1
+	case SequenceReused:
+		id.Sequence, id.Settled = id.Sequence&(1<<32-1), id.Settled&(1<<32-1)
+	}
+	return id
+}
+
+// outboxDisk is an application's disk.
+func (b Bug) outboxDisk(f disk.FS) disk.FS {
+	if b == OutboxSkipsSync {
+		return carelessAppends{f}
+	}
+	return f
+}
+
+// carelessAppends does not sync files that grow.
+type carelessAppends struct{ disk.FS }
+
+func (c carelessAppends) OpenAppend(path string) (disk.File, error) {
+	f, err := c.FS.OpenAppend(path)
+	if err != nil {
+		return nil, err
+	}
+	return carelessFile{f, func(disk.File) error { return nil }}, nil
+}

@@ -57,6 +57,7 @@ type world struct {
 	nodes      []*node
 	gateways   []*gatewayProcess
 	clients    []*client
+	apps       []*application
 	tables     []string
 
 	judge
@@ -77,6 +78,9 @@ func Run(seed uint64, o Options) Result {
 	w.e.Run(w.e.Between(4*time.Second, 12*time.Second), w.bad)
 	if !w.bad() {
 		w.settle()
+	}
+	for _, a := range w.apps {
+		a.judge()
 	}
 	w.compare()
 	r := Result{Seed: seed, Hash: w.e.Hash(), Violations: w.violations, Fired: w.chaos.Fired,
@@ -140,6 +144,9 @@ func (w *world) start() {
 		c := newClient(w, fmt.Sprintf("c%d", i+1))
 		w.clients = append(w.clients, c)
 	}
+	for i := range w.e.Rand.IntN(3) {
+		w.apps = append(w.apps, newApplication(w, fmt.Sprintf("a%d", i+1)))
+	}
 }
 
 // patience is how long anyone waits for an answer.
@@ -175,6 +182,11 @@ func (w *world) unrest() string {
 	if n := len(w.pending); n > 0 {
 		r := &w.records[w.pending[0]]
 		return fmt.Sprintf("%d records are pending, one of table %s, TxID %d, segment %s", n, r.Table, r.First, r.Segment)
+	}
+	for _, a := range w.apps {
+		if s := a.unrest(); s != "" {
+			return s
+		}
 	}
 	for _, n := range w.nodes {
 		if n.state != api.Live || n.p.Dead() {
