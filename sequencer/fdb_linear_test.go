@@ -94,7 +94,7 @@ func (l *locker) race(t *testing.T, writes int) {
 // resolve reads what became of the writes of unknown outcome. Registering the node anew comes first: after it no late
 // copy can commit.
 func (l *locker) resolve() (ops []linear.LockOp, unknown int) {
-	l.register()
+	l.epoch = l.register("locker")
 	stored := map[uint64]uint64{}
 	for from := uint64(1); ; {
 		a, err := l.seq.Log(l.ctx(), api.Shard(lockTable, shardsOnFDB), api.LogRequest{From: from, Limit: 1000})
@@ -124,24 +124,12 @@ func (l *locker) resolve() (ops []linear.LockOp, unknown int) {
 	return ops, unknown
 }
 
-func (l *locker) register() {
-	l.t.Helper()
-	natstest.Eventually(l.t, "a registration", func() bool {
-		attempt, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		a, err := l.seq.RegisterNode(attempt, api.RegisterNodeRequest{ID: "locker", Role: api.Primary, Mark: "m",
-			Attempt: fmt.Sprint(time.Since(l.began))})
-		l.epoch = a.Epoch
-		return err == nil
-	})
-}
-
 // TestI5_LockIsLinearizableOnFoundationDB: three sequencers, while fdbserver is killed and started again and
 // sequencers are replaced.
 func TestI5_LockIsLinearizableOnFoundationDB(t *testing.T) {
 	l := &locker{realCluster: startReal(t, 3), began: time.Now()}
 	l.print = l.grow(lockTable)
-	l.register()
+	l.epoch = l.register("locker")
 	l.race(t, linear.OperationsMax/linear.ClientsMax)
 	ops, unknown := l.resolve()
 	if err := linear.Lock(0, ops, time.Minute); err != nil {

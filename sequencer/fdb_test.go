@@ -70,19 +70,17 @@ func (r *realCluster) kill() {
 }
 
 // primary sends commits of its own to a table, one after the other and each unchanged until there is an answer, as a
-// primary does, and returns the TxIDs that it was told.
+// primary does, and returns the TxIDs that it was told. Once it is fenced it is the next process of its node: it
+// registers anew, and its writer sends again what has no answer, under the same key.
 func (r *realCluster) primary(
 	ctx context.Context, id, table string, print api.Fingerprint,
 ) (told map[string]uint64, err error) {
-	a, err := r.seq.RegisterNode(r.ctx(), api.RegisterNodeRequest{ID: id, Role: api.Primary, Mark: id, Attempt: id})
-	if err != nil {
-		return nil, err
-	}
+	epoch := r.register(id)
 	told = map[string]uint64{}
 	shard := api.Shard(table, shardsOnFDB)
 	for n := 0; ctx.Err() == nil; n++ {
 		key := fmt.Sprintf("%s-%d", id, n)
-		q := api.CommitRequest{Node: id, Epoch: a.Epoch, Groups: []api.CommitGroup{keyed(table, print, key)}}
+		q := api.CommitRequest{Node: id, Epoch: epoch, Groups: []api.CommitGroup{keyed(table, print, key)}}
 		for {
 			attempt, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 			answers, err := r.seq.Commit(attempt, shard, &q)
@@ -95,6 +93,11 @@ func (r *realCluster) primary(
 				told[key] = o.TxID
 				break
 			}
+			if api.IsName(err, api.Fenced) {
+				epoch = r.register(id)
+				q.Epoch = epoch
+				continue
+			}
 			if e := new(api.Error); errors.As(err, &e) && e.Name != api.Unavailable && e.Name != api.Overloaded {
 				return told, err
 			}
@@ -105,10 +108,10 @@ func (r *realCluster) primary(
 
 const shardsOnFDB = 16
 
-// TestI1I3_KillsOnFoundationDB: three sequencers and four primaries that write into two tables, while fdbserver is
-// killed and started again and sequencers die and are replaced. Every commit that was answered has its own TxID, and
+// TestI1I3I6_KillsOnFoundationDB: three sequencers and four primaries that write into two tables, while fdbserver is
+// killed and started again, sequencers die and are replaced, and primaries are fenced by their next process. Every commit that was answered has its own TxID, and
 // the log holds each of them once, dense.
-func TestI1I3_KillsOnFoundationDB(t *testing.T) {
+func TestI1I3I6_KillsOnFoundationDB(t *testing.T) {
 	r := startReal(t, 3)
 	tables := []string{"cpu", "mem"}
 	prints := map[string]api.Fingerprint{}
@@ -144,20 +147,23 @@ func TestI1I3_KillsOnFoundationDB(t *testing.T) {
 	}
 }
 
-// torment kills now fdbserver, now a sequencer, and waits in between until commits go through again.
+// torment kills now fdbserver, now a sequencer, now a primary, and waits in between until commits go through again.
 func (r *realCluster) torment(t *testing.T) {
 	const seed = 1
 	random := rand.New(rand.NewPCG(seed, seed))
 	print := r.grow("probe")
-	for i := range 8 {
-		if random.IntN(2) == 0 {
+	for i := range 12 {
+		switch random.IntN(3) {
+		case 0:
 			r.fdb.Kill()
 			r.fdb.Restart()
-		} else {
+		case 1:
 			r.kill()
 			r.start()
+		case 2:
+			r.register(fmt.Sprint("p", random.IntN(4)))
 		}
-		epoch := r.probe()
+		epoch := r.register("probe")
 		for n := range 50 { // and so many by each primary, about
 			q := api.CommitRequest{Node: "probe", Epoch: epoch,
 				Groups: []api.CommitGroup{keyed("probe", print, fmt.Sprint(i, n))}}
@@ -171,12 +177,12 @@ func (r *realCluster) torment(t *testing.T) {
 	}
 }
 
-// probe registers the node that commits between the kills.
-func (r *realCluster) probe() (epoch uint64) {
+// register starts a process of a node, which fences the one before.
+func (r *realCluster) register(id string) (epoch uint64) {
 	natstest.Eventually(r.t, "a registration", func() bool {
 		attempt, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		a, err := r.seq.RegisterNode(attempt, api.RegisterNodeRequest{ID: "probe", Role: api.Primary, Mark: "m",
+		a, err := r.seq.RegisterNode(attempt, api.RegisterNodeRequest{ID: id, Role: api.Primary, Mark: id,
 			Attempt: fmt.Sprint(time.Now().UnixNano())})
 		epoch = a.Epoch
 		return err == nil

@@ -2,6 +2,8 @@ package sequencer
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -11,8 +13,15 @@ import (
 	"github.com/seed-551dd829/braid/sequencer/kv/memory"
 )
 
+// prepare is what a build with FoundationDB does before the first test.
+var prepare = func() error { return nil }
+
 // TestMain ignores FoundationDB's network, of a build that has it, which runs until the process ends.
 func TestMain(m *testing.M) {
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/apple/foundationdb/bindings/go/src/fdb.startNetwork.func1"))
 }
 
