@@ -27,6 +27,7 @@ e2e: ## separate processes over TCP, with kill -9
 fdb-test: ## the store and the sequencer on a real FoundationDB: needs fdbserver, fdbcli and the client library
 	command -v $${BRAID_TEST_FDB:+$$BRAID_TEST_FDB/}fdbserver
 	go test -count 1 -tags fdb ./sequencer/...
+	BRAID_TEST_FDB_BUGGIFY=1 go test -count 1 -tags fdb -run 'FoundationDB|Lost|Away' ./sequencer/kv/fdb ./sequencer
 
 faults: ## random scenarios on separate processes, SEEDS of them, STEPS faults each (docs/testing.md)
 	go test -count 1 -v -timeout 60m -parallel 2 -run '^TestFaults$$' ./cmd/braid \

@@ -19,7 +19,7 @@ type upCmd struct {
 	Replicas   int    `help:"Number of replicas, r1, r2, …" default:"1"`
 	Sequencers int    `help:"Number of sequencer instances on the one store." default:"1"`
 	Failovers  int    `help:"Number of failover instances; 0: nobody stands in for a node that dies." default:"1"`
-	Store      string `help:"The sequencer's store, embedded:DIR. Default: embedded:DATA/sequencer." placeholder:"STORE"`
+	Store      string `help:"The sequencer's store, embedded:DIR or fdb:CLUSTER_FILE. Default: embedded:DATA/sequencer." placeholder:"STORE"`
 	Objects    string `help:"The object store: dir:PATH or s3:BUCKET[/PREFIX]. Default: dir:DATA/objects." placeholder:"STORE"`
 	JSON       bool   `help:"Print the ready line as JSON." name:"json"`
 	s3Flags

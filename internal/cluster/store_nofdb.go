@@ -10,6 +10,6 @@ import (
 
 // openFDB says what this binary lacks.
 func openFDB(string) (kv.Store, error) {
-	return nil, errors.New("store fdb: this binary was built without FoundationDB; the store on it is in the source, " +
-		"behind -tags fdb and its client library, but not proved yet (docs/STATUS.md): use embedded:DIR")
+	return nil, errors.New("store fdb: this binary was built without FoundationDB; install its client library " +
+		"(package foundationdb-clients 7.3) and build with go build -tags fdb ./cmd/braid, see docs/operations.md")
 }
