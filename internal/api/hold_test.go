@@ -2,7 +2,10 @@ package api_test
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -71,4 +74,23 @@ func FuzzHoldRequest(f *testing.F) {
 			t.Fatalf("%x is %+v, then %+v, %v", b, r, again, err)
 		}
 	})
+}
+
+// TestHoldExampleOfThePage: the bytes on docs/formats/wire.md are what the code makes.
+func TestHoldExampleOfThePage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/formats/wire.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := api.AppendHoldRequest(nil, &api.HoldRequest{Kind: api.HoldPiece,
+		Segment: api.SegmentID{Node: "p1", Epoch: 7, Sequence: 2}, Total: 10, Data: []byte("abc")})
+	var line string
+	for l := range strings.Lines(string(page)) {
+		if strings.HasPrefix(l, "01   01    02 70 31") {
+			line = strings.Join(strings.Fields(l), " ")
+		}
+	}
+	if want := fmt.Sprintf("% x", b); line != want {
+		t.Errorf("the page has %q, the code makes %q", line, want)
+	}
 }
