@@ -31,12 +31,12 @@ func eventually(t *testing.T, what string, ok func() error) {
 }
 
 // load starts a load test of 200 writes that verifies itself, and returns once rows arrive. finish waits for its end.
-func (c *processes) load() (finish func()) {
+func (c *processes) load(flags ...string) (finish func()) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 2*patience)
 	c.t.Cleanup(cancel)
-	load := command(ctx, asBraid, "loadtest", "--server", c.nats, "--rows", "400000", "--batch", "2000",
-		"--writers", "4", "--verify")
+	load := command(ctx, asBraid, append([]string{"loadtest", "--server", c.nats, "--rows", "400000", "--batch", "2000",
+		"--writers", "4", "--verify"}, flags...)...)
 	var out bytes.Buffer
 	load.Stdout, load.Stderr = &out, &out
 	if err := load.Start(); err != nil {
@@ -57,8 +57,14 @@ func TestI2_I3_I4_PrimaryKilledUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: the test with real processes is long; run without -short")
 	}
+	for _, durability := range []string{"object", "wal"} {
+		t.Run(durability, func(t *testing.T) { killUnderLoad(t, durability) })
+	}
+}
+
+func killUnderLoad(t *testing.T, durability string) {
 	c := startProcesses(t)
-	finish := c.load()
+	finish := c.load("--durability", durability)
 	c.nodes["p1"].kill()
 	before := c.head("cpu")
 	eventually(t, "rows arrive without p1", func() error { return c.headAtLeast("cpu", before+10) })
