@@ -111,23 +111,6 @@ func TestI8_BuilderKeepsTheFirstMistake(t *testing.T) {
 	}
 }
 
-// TestBuilderAllocatesNothingPerRow: once warm.
-func TestBuilderAllocatesNothingPerRow(t *testing.T) {
-	b := NewRows()
-	hosts := []string{"alpha", "a-host-with-a-name-of-more-than-thirty-two-bytes", "gamma"}
-	build := func() {
-		for i := range 1000 {
-			b.Symbol("host", hosts[i%3]).Int64("usage", int64(i)).Float64("load", 0.5).Bool("up", true).
-				String("note", "some text that is longer than thirty-two bytes").AtNanos(int64(i))
-		}
-		b.Reset()
-	}
-	build()
-	if n := testing.AllocsPerRun(20, build); n > 10 { // of a thousand rows: Reset's budget, and what a pool has lost
-		t.Fatalf("%.0f allocations for 1000 rows", n)
-	}
-}
-
 type usage struct {
 	Host   string  `braid:"host,symbol"`
 	Usage  int32   `braid:"usage"`

@@ -50,6 +50,7 @@ type Client struct {
 	open                 openWrites
 	journal              *journal // nil without a directory
 	memory               *gate    // of all open writes
+	metrics              *metrics // nil if nobody wants them
 
 	closed chan struct{}
 	mu     sync.Mutex // guards writers, isClosed and the growth of tasks
@@ -94,6 +95,11 @@ func Connect(ctx context.Context, servers string, opts ...Option) (*Client, erro
 	c.catalog = catalog.New(sequencer.Schema, schemasMax)
 	c.numbers, c.manyNumbers = newNumbers(c, o.producer), newNumbers(c, "")
 	c.primaries = newPrimaries(o.onTopology)
+	if o.registerer != nil {
+		if c.metrics, err = newMetrics(c, o.registerer); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
 	if err := c.watch(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

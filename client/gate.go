@@ -82,6 +82,13 @@ func (g *gate) letIn() {
 	}
 }
 
+// taken is what is counted now, in bytes.
+func (g *gate) taken() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.used
+}
+
 // fill is the used part of the largest bound, 0 to 1 and over.
 func (g *gate) fill() float64 {
 	g.mu.Lock()

@@ -59,6 +59,12 @@ func (o *openWrites) cutAll(why error) {
 	}
 }
 
+func (o *openWrites) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.all)
+}
+
 // wait returns once every write that is open now has ended.
 func (o *openWrites) wait(ctx context.Context) error {
 	o.mu.Lock()
@@ -127,6 +133,7 @@ func (c *Client) Close() error {
 	c.nc.Close()
 	c.tasks.Wait()
 	c.http.CloseIdleConnections()
+	c.metrics.unregister()
 	for _, w := range writers {
 		errs = append(errs, w.pickUp())
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/disk"
@@ -31,6 +32,7 @@ type options struct {
 	directoryMax   int64
 	fs             disk.FS
 	onUndelivered  func(context.Context, Undelivered) error
+	registerer     prometheus.Registerer
 	trace          func(context.Context, func(key, value string))
 }
 
@@ -108,6 +110,10 @@ func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l 
 func WithAttemptTimeout(d time.Duration) Option {
 	return func(o *options) { o.attemptTimeout = d }
 }
+
+// WithMetrics registers the client's Prometheus metrics, until it is closed: writes by outcome, rows, retries, latency,
+// and what is open. Several clients of one process need a registerer each, as prometheus.WrapRegistererWith makes them.
+func WithMetrics(r prometheus.Registerer) Option { return func(o *options) { o.registerer = r } }
 
 // WithRetryHook calls f with the error of every attempt that is going to be made again; for counting. It is called on
 // the writers' goroutines.

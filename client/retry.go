@@ -53,6 +53,7 @@ func (c *Client) pursue(ctx context.Context, f *producer.Flight, attempt func(co
 			}
 			return err
 		}
+		c.metrics.again()
 		if c.opts.onRetry != nil {
 			c.opts.onRetry(public(err))
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -24,13 +25,16 @@ func (c *Client) start(ctx context.Context, w *write, outlives bool) (finish fun
 		return nil, err
 	}
 	w.identity = id
-	return func() (Result, error) {
+	return func() (r Result, err error) {
 		defer leave()
-		r, err := c.deliver(sending, w)
+		began := time.Now()
+		r, err = c.deliver(sending, w)
 		if err != nil && w.numbered() {
 			err = c.numbers.refused(w.identity, err)
 		}
-		return r, c.public(sending, err)
+		err = c.public(sending, err)
+		c.metrics.ended(began, r.Rows, err)
+		return r, err
 	}, nil
 }
 

@@ -330,22 +330,3 @@ func TestDrainOfTheClientFlushesWriters(t *testing.T) {
 		t.Errorf("%d rows are stored", rows)
 	}
 }
-
-// TestWriterAllocatesNothingPerRow: once warm.
-func TestWriterAllocatesNothingPerRow(t *testing.T) {
-	c, _ := gated(t)
-	w := c.connect().Writer(FlushRows(1e9), FlushBytes(1<<30), FlushEvery(time.Hour), OnFlushError(func(*FlushError) {}))
-	row := func() {
-		err := w.Table("cpu").Symbol("host", "a").Int64("usage", 1).Float64("load", 0.5).String("note", "some text").
-			AtNanos(t.Context(), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 10_000 {
-		row()
-	}
-	if n := testing.AllocsPerRun(5000, row); n > 0 {
-		t.Fatalf("%.0f allocations a row", n)
-	}
-}

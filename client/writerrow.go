@@ -15,10 +15,10 @@ import (
 type WriterRow struct {
 	w      *Writer
 	table  string
-	values []value
+	values []cell
 }
 
-type value struct {
+type cell struct {
 	name string
 	kind api.ColumnType
 	text string
@@ -34,39 +34,39 @@ func (w *Writer) Table(name string) *WriterRow {
 
 // Symbol sets a tag of the row, as Builder.Symbol does.
 func (r *WriterRow) Symbol(name, v string) *WriterRow {
-	return r.set(value{name: name, kind: api.Tag, text: v})
+	return r.set(cell{name: name, kind: api.Tag, text: v})
 }
 
 // String sets a string field.
 func (r *WriterRow) String(name, v string) *WriterRow {
-	return r.set(value{name: name, kind: api.String, text: v})
+	return r.set(cell{name: name, kind: api.String, text: v})
 }
 
 // Int64 sets an integer field.
 func (r *WriterRow) Int64(name string, v int64) *WriterRow {
-	return r.set(value{name: name, kind: api.Int64, bits: uint64(v)})
+	return r.set(cell{name: name, kind: api.Int64, bits: uint64(v)})
 }
 
 // Uint64 sets an unsigned integer field.
 func (r *WriterRow) Uint64(name string, v uint64) *WriterRow {
-	return r.set(value{name: name, kind: api.Uint64, bits: v})
+	return r.set(cell{name: name, kind: api.Uint64, bits: v})
 }
 
 // Float64 sets a float field, neither NaN nor infinite.
 func (r *WriterRow) Float64(name string, v float64) *WriterRow {
-	return r.set(value{name: name, kind: api.Float64, bits: math.Float64bits(v)})
+	return r.set(cell{name: name, kind: api.Float64, bits: math.Float64bits(v)})
 }
 
 // Bool sets a boolean field.
 func (r *WriterRow) Bool(name string, v bool) *WriterRow {
-	x := value{name: name, kind: api.Boolean}
+	x := cell{name: name, kind: api.Boolean}
 	if v {
 		x.bits = 1
 	}
 	return r.set(x)
 }
 
-func (r *WriterRow) set(v value) *WriterRow {
+func (r *WriterRow) set(v cell) *WriterRow {
 	r.values = append(r.values, v)
 	return r
 }
@@ -136,7 +136,7 @@ func (r *WriterRow) size() int {
 }
 
 // add puts a row that fits into the builder.
-func (b *Builder) add(values []value, timestamp int64) {
+func (b *Builder) add(values []cell, timestamp int64) {
 	for i := range values {
 		switch v := &values[i]; v.kind {
 		case api.Tag:
@@ -153,7 +153,7 @@ func (b *Builder) add(values []value, timestamp int64) {
 }
 
 // fits says why a row's columns are not ones of the builder's, or nil. In most rows they are those of the row before.
-func (b *Builder) fits(values []value) error {
+func (b *Builder) fits(values []cell) error {
 	alike := len(values) <= len(b.slots)
 	for i := 0; alike && i < len(values); i++ {
 		alike = b.slots[i].Name == values[i].name && b.slots[i].Type == values[i].kind
