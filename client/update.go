@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 
-	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/producer"
 )
 
@@ -20,7 +19,7 @@ import (
 func (t *Table) Update(
 	ctx context.Context, decide func(ctx context.Context, head uint64) (Rows, error), opts ...WriteOption,
 ) (Result, error) {
-	head, err := t.head(ctx)
+	head, err := t.Head(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -54,31 +53,3 @@ func (c *Client) ended(ctx context.Context, last error) error {
 	}
 	return fmt.Errorf("%w: %w", context.Cause(ctx), last)
 }
-
-// head is the table's last TxID, 0 if it has none yet. It asks for the tables behind the longest name that is before
-// this one.
-func (t *Table) head(ctx context.Context) (uint64, error) {
-	if err := api.CheckTable(t.name); err != nil {
-		return 0, &InvalidError{Table: t.name, Message: err.Error()}
-	}
-	for after := t.name[:len(t.name)-1]; ; {
-		var answer api.TablesAnswer
-		err := t.c.retry(ctx, func(ctx context.Context) (err error) {
-			answer, err = t.c.sequencer.Tables(ctx, api.TablesRequest{After: after, Limit: headPage})
-			return err
-		})
-		if err != nil {
-			return 0, fmt.Errorf("head of table %s: %w", t.name, t.c.public(ctx, err))
-		}
-		for _, h := range answer.Tables {
-			if after = h.Name; after == t.name {
-				return h.Head, nil
-			}
-		}
-		if len(answer.Tables) < headPage || after > t.name {
-			return 0, nil
-		}
-	}
-}
-
-const headPage = 100

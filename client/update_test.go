@@ -18,7 +18,7 @@ import (
 func contended(t *testing.T, head uint64, others int) *cluster {
 	c, first := startCluster(t), head
 	c.handle("braid.sequencer.tables", func(r bus.Incoming) {
-		c.reply(r, api.TablesAnswer{Tables: []api.TableHead{{Name: "cp", Head: 99}, {Name: "cpu", Head: first}}})
+		c.reply(r, api.TablesAnswer{Tables: []api.TableHead{{Name: "cpu", Head: first}}})
 	})
 	c.handle("ingest.cpu", func(r bus.Incoming) { // on the endpoint's goroutine alone
 		expected := uint64(0)
