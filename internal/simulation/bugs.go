@@ -16,6 +16,7 @@ const (
 	ForgetIdentity      Bug = "identity not looked up"
 	ForgetRefusal       Bug = "refusals of an identity forgotten"
 	SettleEarly         Bug = "settled advanced too early"
+	ReuseSequence       Bug = "a sequence reused after a crash"
 	ApplyOutOfOrder     Bug = "apply out of order"
 	IgnoreMask          Bug = "ignore the mask of accepted writes"
 	ReuseTxIDs          Bug = "TxIDs of a batch reused when the store pushes back"
@@ -51,6 +52,7 @@ var Bugs = []Planted{
 	{ForgetIdentity, []sim.Fault{sim.Lose, sim.Double}, 3},
 	{ForgetRefusal, []sim.Fault{sim.Lose, sim.Double}, 5},
 	{SettleEarly, []sim.Fault{sim.Lose, sim.Delay}, 3},
+	{ReuseSequence, []sim.Fault{sim.CrashClient}, 1},
 	{ApplyOutOfOrder, nil, 4},
 	{IgnoreMask, nil, 4},
 	{ReuseTxIDs, []sim.Fault{sim.StoreConflict, sim.StoreSlow}, 1},

@@ -11,23 +11,26 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/columnar"
 	"github.com/seed-551dd829/braid/internal/history"
+	"github.com/seed-551dd829/braid/internal/producer"
 	"github.com/seed-551dd829/braid/internal/segment"
 	"github.com/seed-551dd829/braid/internal/sim"
 )
 
-// client is a producer that sends groups to primaries itself, and sends again, to whichever, what has no answer.
+// client is a producer that sends groups to primaries itself, and sends again, to whichever, what has no answer. It
+// numbers and settles with the SDK's core. Its process may end between any two of its steps: a number is taken, it is
+// written down, it is sent, its answer is written down, settled moves.
 type client struct {
 	w        *world
 	name     string
 	p        *sim.Process
 	starts   int
-	table    string // of the open writes
-	open     []*write
+	core     *producer.Core // of this process
+	table    string         // of the open writes; this and the next two are on the client's disk
+	open     []*write       // written down and without an answer there
+	floor    uint64         // highest sequence that was written down
 	catalog  *schemas
 	epoch    uint64
 	expired  bool              // its registration is gone
-	sequence map[string]uint64 // given, by table
-	settled  map[string]uint64
 	head     map[string]uint64 // as the client has last heard
 	left     int               // batches to write
 	gateways float64           // how often it writes through a gateway
@@ -46,8 +49,7 @@ type write struct {
 }
 
 func newClient(w *world, name string) *client {
-	c := &client{w: w, name: name, sequence: make(map[string]uint64), settled: make(map[string]uint64),
-		head: make(map[string]uint64), left: 5 + w.e.Rand.IntN(40),
+	c := &client{w: w, name: name, head: make(map[string]uint64), left: 5 + w.e.Rand.IntN(40),
 		gateways: []float64{0, 0.5, 1}[w.e.Rand.IntN(3)]}
 	c.start()
 	return c
@@ -69,11 +71,13 @@ func (c *client) start() {
 
 // run registers first, which fences the process before, then sends again what that one has left, then goes on.
 func (c *client) run(ctx context.Context) {
+	c.core = producer.New(c.name)
 	known := c.register(ctx)
+	c.restore()
 	if len(c.open) > 0 {
 		for _, w := range c.open {
 			if !w.meta.ID.None() {
-				w.meta.ID.Epoch = c.epoch
+				w.meta.ID, _ = c.core.Identity(c.table, w.meta.ID.Sequence)
 			}
 			// Without the records of what was sent before, nobody could tell a repeat from a new write.
 			w.again = w.again && !w.bare && (known || w.meta.ID.None())
@@ -83,7 +87,10 @@ func (c *client) run(ctx context.Context) {
 	for ; c.left > 0 && !(c.w.over && c.left > 3); c.left-- {
 		c.p.Sleep(c.w.e.Between(0, 300*time.Millisecond))
 		c.table = c.w.tables[c.w.e.Rand.IntN(len(c.w.tables))]
-		c.open = c.invent(c.table)
+		writes := c.invent(c.table)
+		c.step() // an end here takes the numbers along, which nobody has seen
+		c.writeDown(writes)
+		c.step()
 		c.finish(ctx)
 		if c.expired {
 			c.starts++ // another attempt, for new writes only
@@ -93,12 +100,41 @@ func (c *client) run(ctx context.Context) {
 	c.done = true
 }
 
+// step is a moment at which the process may end.
+func (c *client) step() { c.p.Sleep(c.w.e.Between(0, 20*time.Millisecond)) }
+
+// writeDown puts writes on the client's disk before they are sent.
+func (c *client) writeDown(writes []*write) {
+	c.open = writes
+	for _, w := range writes {
+		c.floor = max(c.floor, w.meta.ID.Sequence)
+	}
+}
+
+// restore tells the core what is on the disk.
+func (c *client) restore() {
+	kept := producer.Kept{Table: c.table}
+	for _, w := range c.open {
+		if s := w.meta.ID.Sequence; s > 0 {
+			kept.Open, kept.Last = append(kept.Open, s), s
+		}
+	}
+	var all []producer.Kept
+	if len(kept.Open) > 0 {
+		all = append(all, kept)
+	}
+	if err := c.core.Restore(c.w.bug.floor(c.floor, kept.Last), all); err != nil {
+		panic(err)
+	}
+}
+
 // register says whether the store still has what it knew of the producer.
 func (c *client) register(ctx context.Context) (known bool) {
 	for {
 		a, err := c.catalog.RegisterProducer(ctx,
 			api.RegisterProducerRequest{ID: c.name, Attempt: fmt.Sprint(c.starts), Last: c.epoch})
 		if err == nil {
+			c.core.Registered(a, true)
 			c.epoch, c.expired = a.Epoch, false
 			return a.Known
 		}
@@ -109,12 +145,19 @@ func (c *client) register(ctx context.Context) (known bool) {
 // finish pursues the open writes, and settles them.
 func (c *client) finish(ctx context.Context) {
 	c.pursue(ctx, c.table, c.open)
-	c.settled[c.table] = c.sequence[c.table]
-	for _, w := range c.open {
+	c.step()
+	writes := c.open
+	for _, w := range writes {
 		w.waiting = false
 		c.w.record(c.table, w.Write)
 	}
-	c.open = nil
+	c.open = nil // the answers are written down
+	c.step()
+	for _, w := range writes {
+		if !w.meta.ID.None() {
+			c.core.Done(c.table, w.meta.ID.Sequence)
+		}
+	}
 }
 
 // invent makes writes of one table.
@@ -151,9 +194,8 @@ func (c *client) invent(table string) (writes []*write) {
 		} else if e.Rand.IntN(4) == 0 {
 			w.meta.Key = fmt.Sprintf("%s-%d", c.name, c.w.values)
 		} else {
-			c.sequence[table]++
-			w.meta.ID = api.ProducerSeq{Producer: c.name, Epoch: c.epoch, Sequence: c.sequence[table],
-				Settled: c.w.bug.settled(c, table)}
+			w.meta.ID, _ = c.core.Identity(table, c.core.Take(table))
+			w.meta.ID.Settled = c.w.bug.settled(w.meta.ID)
 		}
 		writes = append(writes, w)
 	}

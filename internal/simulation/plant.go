@@ -314,11 +314,20 @@ func (b Bug) again(f func(kv.Txn) error) func(kv.Txn) error {
 }
 
 // settled is up to where a client says that it waits for nothing.
-func (b Bug) settled(c *client, table string) uint64 {
+func (b Bug) settled(id api.ProducerSeq) uint64 {
 	if b == SettleEarly {
-		return c.sequence[table] - 1
+		return id.Sequence - 1
 	}
-	return c.settled[table]
+	return id.Settled
+}
+
+// floor is the highest sequence that a client's new process believes to have been taken: with the bug, the last one was
+// sent before it was written down. open is the highest without an answer.
+func (b Bug) floor(floor, open uint64) uint64 {
+	if b == ReuseSequence && floor > open {
+		return floor - 1
+	}
+	return floor
 }
 
 // answer is what the sender of a frame is told.
