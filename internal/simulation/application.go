@@ -50,7 +50,7 @@ func (k *keptWrite) answered() {
 func newApplication(w *world, name string) *application {
 	a := &application{w: w, disk: sim.NewDisk(w.e, w.chaos), left: 5 + w.e.Rand.IntN(30),
 		byRows: make(map[string]*keptWrite), byTxID: make(map[string]*keptWrite)}
-	a.c = &client{w: w, name: name, head: make(map[string]uint64), settled: make(map[string]uint64)}
+	a.c = &client{w: w, name: name, head: make(map[string]uint64)}
 	a.start()
 	return a
 }
