@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"strconv"
@@ -69,7 +68,7 @@ func (r Report) LogValue() slog.Value {
 func Settle(ctx context.Context, cfg SettleConfig, deps SettleDeps) (Report, error) {
 	s := settler{cfg: cfg, deps: deps}
 	root := filepath.Join(cfg.SegmentsDir, cfg.ID)
-	epochs, err := readDir(deps.FS, root)
+	epochs, err := disk.Names(deps.FS, root)
 	if err != nil {
 		return s.report, fmt.Errorf("settle segments: %w", err)
 	}
@@ -93,7 +92,7 @@ type settler struct {
 
 // folder settles one epoch, and takes its folder away if nothing is left in it.
 func (s *settler) folder(ctx context.Context, epoch uint64, dir string) error {
-	files, err := readDir(s.deps.FS, dir)
+	files, err := disk.Names(s.deps.FS, dir)
 	if err != nil {
 		return err
 	}
@@ -115,7 +114,7 @@ func (s *settler) folder(ctx context.Context, epoch uint64, dir string) error {
 	}
 	if err := s.deps.FS.Remove(dir); err != nil {
 		// A replicator that runs already may have fetched a segment into it meanwhile.
-		if now, dirErr := readDir(s.deps.FS, dir); dirErr != nil || len(now) == 0 {
+		if now, dirErr := disk.Names(s.deps.FS, dir); dirErr != nil || len(now) == 0 {
 			return err
 		}
 	}
@@ -150,16 +149,10 @@ func (s *settler) decide(ctx context.Context, epoch uint64, dir, name string) (r
 
 // summary reads a whole file and tells what it takes to store it, if it is sound.
 func (s *settler) summary(path string, id api.SegmentID) (summary segment.Summary, err error) {
-	f, err := s.deps.FS.Open(path)
-	if err != nil {
-		return summary, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err := f.Size()
-	if err != nil {
-		return summary, err
-	}
-	_, summary, err = segment.Check(f, size, id)
+	err = disk.Read(s.deps.FS, path, func(f disk.File, size int64) error {
+		_, summary, err = segment.Check(f, size, id)
+		return err
+	})
 	return summary, err
 }
 
@@ -202,17 +195,4 @@ func (s *settler) restore(ctx context.Context, id api.SegmentID, path string, su
 	s.report.Restored++
 	s.deps.Logger.Warn("segment was not in the object store, it has been put", "segment", id.String())
 	return nil
-}
-
-// readDir lists names; a folder that is not there has none.
-func readDir(f disk.FS, path string) ([]string, error) {
-	entries, err := f.ReadDir(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	return names, nil
 }

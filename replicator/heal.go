@@ -143,7 +143,7 @@ func (s *Service) mendObject(ctx context.Context, id api.SegmentID) error {
 
 // sound calls fn with this node's file of a segment, if it is sound in itself and as the commit records have it.
 func (s *Service) sound(ctx context.Context, id api.SegmentID, fn func(disk.File, segment.Summary) error) error {
-	return s.segments.open(segment.Path(s.cfg.SegmentsDir, id), func(f disk.File, size int64) error {
+	return disk.Read(s.deps.FS, segment.Path(s.cfg.SegmentsDir, id), func(f disk.File, size int64) error {
 		r, summary, err := segment.Check(f, size, id)
 		if err != nil {
 			return fmt.Errorf("the copy on this node is not sound: %w", err)

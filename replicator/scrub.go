@@ -112,7 +112,7 @@ func (r *round) first(id api.SegmentID) bool {
 // segment checks every byte of a segment's file, against itself and against a commit record.
 func (r *round) segment(record *api.LogRecord) {
 	id, found := record.Segment, segment.Summary{}
-	err := r.s.segments.open(segment.Path(r.s.cfg.SegmentsDir, id), func(f disk.File, size int64) error {
+	err := disk.Read(r.s.deps.FS, segment.Path(r.s.cfg.SegmentsDir, id), func(f disk.File, size int64) error {
 		reader, summary, err := segment.Check(slow{f, r}, size, id)
 		if err != nil {
 			return err

@@ -287,7 +287,7 @@ func (s *segments) store(path string, body io.Reader) error {
 
 // inspect checks every byte of a file, and returns the places of its groups.
 func (s *segments) inspect(path string, id api.SegmentID) (entries []segment.Entry, err error) {
-	err = s.open(path, func(f disk.File, size int64) error {
+	err = disk.Read(s.fsys, path, func(f disk.File, size int64) error {
 		r, _, err := segment.Check(f, size, id)
 		if err == nil {
 			entries = r.Groups()
@@ -295,20 +295,6 @@ func (s *segments) inspect(path string, id api.SegmentID) (entries []segment.Ent
 		return err
 	})
 	return entries, err
-}
-
-// open calls fn with a file and its size.
-func (s *segments) open(path string, fn func(f disk.File, size int64) error) (err error) {
-	f, err := s.fsys.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err := f.Size()
-	if err != nil {
-		return err
-	}
-	return fn(f, size)
 }
 
 // prove checks that a segment has the groups that commit records name.

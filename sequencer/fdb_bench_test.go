@@ -11,7 +11,6 @@ import (
 )
 
 func init() {
-	prepare = fdbtest.Buggify
 	benchmarkedStores["fdb"] = func(b *testing.B) kv.Store {
 		store, err := fdb.Open(fdb.Options{ClusterFile: fdbtest.Start(b).ClusterFile})
 		if err != nil {

@@ -2,28 +2,17 @@ package sequencer
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/sequencer/kv"
+	"github.com/seed-551dd829/braid/sequencer/kv/fdb/fdbtest"
 	"github.com/seed-551dd829/braid/sequencer/kv/memory"
 )
 
-// prepare is what a build with FoundationDB does before the first test.
-var prepare = func() error { return nil }
-
-// TestMain ignores FoundationDB's network, of a build that has it, which runs until the process ends.
-func TestMain(m *testing.M) {
-	if err := prepare(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/apple/foundationdb/bindings/go/src/fdb.startNetwork.func1"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, fdbtest.Prepare()) }
 
 // world is a store with the core on it, for tests that step through requests.
 type world struct {

@@ -12,17 +12,18 @@ type confirmFlag struct {
 	Yes bool `help:"Do not ask whether it is meant." env:"-"`
 }
 
-// confirm asks whoever typed the command, after saying what it does. Without an answer, as in a script, it is not meant.
-func (f confirmFlag) confirm(p *process, what string) error {
+// confirm asks whoever typed the command to type a word, after saying what it does. Without an answer, as in a script, it
+// is not meant.
+func (f confirmFlag) confirm(p *process, what, word string) error {
 	if f.Yes {
 		return nil
 	}
-	fmt.Fprintf(p.stderr, "%s Go on? [y/N] ", what)
+	fmt.Fprintf(p.stderr, "%s Type %s to go on: ", what, word)
 	answer, err := bufio.NewReader(p.stdin).ReadString('\n')
-	if answer = strings.ToLower(strings.TrimSpace(answer)); answer == "y" || answer == "yes" {
+	switch {
+	case strings.TrimSpace(answer) == word:
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		fmt.Fprintln(p.stderr)
 		return errors.New("nothing was changed: nobody answered; --yes is the answer of a script")
 	}

@@ -96,7 +96,7 @@ type removeCmd struct {
 
 // Run takes a node out of the cluster.
 func (c *removeCmd) Run(p *process) error {
-	return c.decide(p, func(t api.Topology, n api.Node) error { return c.confirm(p, removal(t, n)) },
+	return c.decide(p, func(t api.Topology, n api.Node) error { return c.confirm(p, removal(t, n), c.ID) },
 		func(ctx context.Context, q *bus.Sequencer, version uint64) (api.TopologyAnswer, error) {
 			return q.Remove(ctx, api.RemoveRequest{ID: c.ID, Version: version})
 		}, "is no member any more")

@@ -8,23 +8,23 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// TestConfirm: only a yes is a yes; the end of the input is none, and says how a script answers.
+// TestConfirm: only the word is a yes; the end of the input is none, and says how a script answers.
 func TestConfirm(t *testing.T) {
 	for answer, want := range map[string]string{
-		"y\n": "", "yes\n": "", " Y \n": "", "\n": "nothing was changed", "n\n": "nothing was changed",
-		"yess\n": "nothing was changed", "": "--yes",
+		"p1\n": "", " p1 \n": "", "p1": "", "\n": "nothing was changed", "y\n": "nothing was changed",
+		"p11\n": "nothing was changed", "P1\n": "nothing was changed", "": "--yes",
 	} {
 		var asked bytes.Buffer
 		p := &process{stdin: strings.NewReader(answer), stderr: &asked}
-		err := confirmFlag{}.confirm(p, "It is gone.")
+		err := confirmFlag{}.confirm(p, "It is gone.", "p1")
 		if got := err == nil; got != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", answer, err)
 		}
-		if !strings.HasPrefix(asked.String(), "It is gone. Go on?") {
+		if !strings.HasPrefix(asked.String(), "It is gone. Type p1 to go on:") {
 			t.Errorf("asked %q", asked.String())
 		}
 	}
-	if err := (confirmFlag{Yes: true}).confirm(&process{}, "x"); err != nil {
+	if err := (confirmFlag{Yes: true}).confirm(&process{}, "x", "p1"); err != nil {
 		t.Error(err)
 	}
 }

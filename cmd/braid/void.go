@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -18,9 +15,9 @@ import (
 
 type voidCmd struct {
 	natsFlags
+	confirmFlag
 	Table string `arg:"" help:"The table."`
 	TxID  uint64 `arg:"" name:"txid" help:"A TxID of the pending record: the one at which the table stands (braid status)."`
-	Yes   bool   `help:"Do not ask."`
 	JSON  bool   `help:"Print JSON." name:"json"`
 }
 
@@ -51,8 +48,8 @@ func (c *voidCmd) Run(p *process) error {
 	}
 	result := voidResult{Table: c.Table, Confirmed: by != "", By: by}
 	if !result.Confirmed {
-		if !c.Yes && !c.confirm(p, record) {
-			return errors.New("nothing was done")
+		if err := c.confirm(p, c.lost(record), c.Table); err != nil {
+			return err
 		}
 		if result.Lost, err = c.void(p.ctx, seq, record); err != nil {
 			return err
@@ -133,14 +130,12 @@ func (c *voidCmd) settle(
 	return "", nil
 }
 
-// confirm asks whoever sits at the terminal.
-func (c *voidCmd) confirm(p *process, r api.PendingRecord) bool {
-	fmt.Fprintf(p.stderr, "Table %s, TxIDs %d to %d: %d rows in %d writes were acknowledged and are on no live node's disk and "+
+// lost says what voiding a record means.
+func (c *voidCmd) lost(r api.PendingRecord) string {
+	return fmt.Sprintf("Table %s, TxIDs %d to %d: %d rows in %d writes were acknowledged and are on no live node's disk and "+
 		"not in the object store.\nThey were held by %s. If one of those comes back with its disk, nothing is lost.\n"+
-		"After void they are lost for good, and their writers are told so if they ask again. Type the table's name to go on: ",
+		"After void they are lost for good, and their writers are told so if they ask again.",
 		c.Table, r.First, r.Last, r.Rows, r.Last-r.First+1, strings.Join(slices.Sorted(slices.Values(r.Holders)), ", "))
-	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	return (err == nil || line != "") && strings.TrimSpace(line) == c.Table
 }
 
 func (c *voidCmd) void(ctx context.Context, seq *bus.Sequencer, r api.PendingRecord) (api.VoidAnswer, error) {

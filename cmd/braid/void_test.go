@@ -52,7 +52,7 @@ func TestVoid(t *testing.T) {
 	lost := commitLost(t, seq)
 	try := func() (string, error) {
 		var out, asked bytes.Buffer
-		c := voidCmd{natsFlags: natsFlags{Server: up.NATS}, Table: "cpu", TxID: 2, Yes: true}
+		c := voidCmd{natsFlags: natsFlags{Server: up.NATS}, Table: "cpu", TxID: 2, confirmFlag: confirmFlag{Yes: true}}
 		err := c.Run(&process{ctx: ctx, log: slog.New(slog.DiscardHandler), stdout: &out, stderr: &asked})
 		return out.String(), err
 	}

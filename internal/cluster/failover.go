@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/seed-551dd829/braid/failover"
@@ -23,9 +21,9 @@ func RunFailover(ctx context.Context, cfg FailoverConfig, env Env, ready func(Re
 		cfg.ID = "fo-" + member.RandomID()[:8]
 	}
 	env.Logger = env.Logger.With("failover", cfg.ID)
-	nc, err := env.Connect(cfg.ID)
+	nc, err := env.connect(ctx, cfg.ID)
 	if err != nil {
-		return err
+		return stopped(err)
 	}
 	defer nc.Close()
 	f, err := failover.New(failover.Config{ID: cfg.ID, FailureTimeout: cfg.FailureTimeout}, failover.Deps{
@@ -34,27 +32,8 @@ func RunFailover(ctx context.Context, cfg FailoverConfig, env Env, ready func(Re
 	if err != nil {
 		return err
 	}
-	s := newStack()
-	s.start(ctx, "failover", f.Run)
-	told := Ready{Service: "failover", ID: cfg.ID}
-	if cfg.HTTP != "" {
-		l, err := listen(cfg.HTTP)
-		if err != nil {
-			return errors.Join(err, s.stop())
-		}
-		told.HTTP = l.Addr().String()
-		s.start(ctx, "http", func(ctx context.Context) error {
-			return env.serve(ctx, l, env.mux(func() error {
-				if !f.Ready() {
-					return fmt.Errorf("failover %s has not heard the sequencer", cfg.ID)
-				}
-				return nil
-			}, nil))
-		})
-	}
-	if err = awaitReady(ctx, s, f.Ready); err == nil {
-		ready(told)
-		err = s.wait(ctx)
-	}
-	return errors.Join(err, s.stop())
+	return env.runPlain(ctx, plain{
+		name: "failover", id: cfg.ID, http: cfg.HTTP, run: f.Run, notYet: "has not heard the sequencer",
+		isReady: f.Ready,
+	}, ready)
 }

@@ -59,35 +59,15 @@ func runSequencer(
 	if err != nil {
 		return err
 	}
-	s := newStack()
-	s.start(ctx, "sequencer", q.Run)
-	told := Ready{Service: "sequencer", ID: cfg.ID}
-	isReady := func() bool {
-		select {
-		case <-q.Ready():
-			return true
-		default:
-			return false
-		}
-	}
-	if cfg.HTTP != "" {
-		l, err := listen(cfg.HTTP)
-		if err != nil {
-			return errors.Join(err, s.stop())
-		}
-		told.HTTP = l.Addr().String()
-		s.start(ctx, "http", func(ctx context.Context) error {
-			return env.serve(ctx, l, env.mux(func() error {
-				if !isReady() {
-					return fmt.Errorf("sequencer %s is starting", cfg.ID)
-				}
-				return nil
-			}, nil))
-		})
-	}
-	if err = awaitReady(ctx, s, isReady); err == nil {
-		ready(told)
-		err = s.wait(ctx)
-	}
-	return errors.Join(stopped(err), s.stop())
+	return env.runPlain(ctx, plain{
+		name: "sequencer", id: cfg.ID, http: cfg.HTTP, run: q.Run, notYet: "is starting",
+		isReady: func() bool {
+			select {
+			case <-q.Ready():
+				return true
+			default:
+				return false
+			}
+		},
+	}, ready)
 }

@@ -38,7 +38,7 @@ func (l *lines) count(piece string) int {
 	return strings.Count(l.all.String(), piece)
 }
 
-// TestServicesWaitForEachOther: node, gateway and sequencer are started in the wrong order and without NATS. They say
+// TestServicesWaitForEachOther: node, gateway, failover and sequencer are started in the wrong order and without NATS. They say
 // what they wait for, and go on by themselves when it is there.
 func TestServicesWaitForEachOther(t *testing.T) {
 	t.Parallel()
@@ -57,7 +57,7 @@ func TestServicesWaitForEachOther(t *testing.T) {
 				Logger: slog.New(slog.DiscardHandler)})
 		}}
 	dir := t.TempDir()
-	ready := make(chan Ready, 3)
+	ready := make(chan Ready, 4)
 	s, q := newStack(), newStack() // the sequencer's own: it stops last
 	defer func() {
 		if err := errors.Join(s.stop(), q.stop()); err != nil {
@@ -72,7 +72,10 @@ func TestServicesWaitForEachOther(t *testing.T) {
 	s.start(t.Context(), "gateway", func(ctx context.Context) error {
 		return RunGateway(ctx, GatewayConfig{HTTP: "127.0.0.1:0"}, env, is)
 	})
-	natstest.Eventually(t, "both say that they wait for NATS", func() bool { return log.count("waiting for NATS") >= 2 })
+	s.start(t.Context(), "failover", func(ctx context.Context) error {
+		return RunFailover(ctx, FailoverConfig{ID: "f1"}, env, is)
+	})
+	natstest.Eventually(t, "all say that they wait for NATS", func() bool { return log.count("waiting for NATS") >= 3 })
 	natstest.Server(t, func(o *server.Options) { o.Port = port })
 	natstest.Eventually(t, "the node waits for the sequencer", func() bool {
 		return log.count("waiting for the sequencer") >= 1
@@ -80,7 +83,7 @@ func TestServicesWaitForEachOther(t *testing.T) {
 	q.start(t.Context(), "sequencer", func(ctx context.Context) error {
 		return RunSequencer(ctx, SequencerConfig{ID: "s1", Store: "embedded:" + filepath.Join(dir, "sequencer")}, env, is)
 	})
-	for range 3 {
+	for range 4 {
 		select {
 		case r := <-ready:
 			t.Logf("%s %s is ready", r.Service, r.ID)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"strconv"
@@ -89,12 +88,12 @@ func (k *Keeper) show() {
 
 // scan takes in what is on the disk.
 func (k *Keeper) scan() error {
-	nodes, err := names(k.deps.FS, k.dir())
+	nodes, err := disk.Names(k.deps.FS, k.dir())
 	if err != nil {
 		return err
 	}
 	for _, node := range nodes {
-		epochs, err := names(k.deps.FS, filepath.Join(k.dir(), node))
+		epochs, err := disk.Names(k.deps.FS, filepath.Join(k.dir(), node))
 		if err != nil {
 			return err
 		}
@@ -113,7 +112,7 @@ func (k *Keeper) scan() error {
 
 // scanEpoch takes in one epoch's copies, and takes its folder away if there are none.
 func (k *Keeper) scanEpoch(node string, epoch uint64, dir string) error {
-	files, err := names(k.deps.FS, dir)
+	files, err := disk.Names(k.deps.FS, dir)
 	if err != nil {
 		return err
 	}
@@ -148,30 +147,11 @@ func (k *Keeper) scanEpoch(node string, epoch uint64, dir string) error {
 
 // examine reads a whole file. It returns no error only if every byte of it is sound.
 func (k *Keeper) examine(path string, id api.SegmentID) (summary segment.Summary, err error) {
-	f, err := k.deps.FS.Open(path)
-	if err != nil {
-		return summary, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err := f.Size()
-	if err != nil {
-		return summary, err
-	}
-	_, summary, err = segment.Check(f, size, id)
+	err = disk.Read(k.deps.FS, path, func(f disk.File, size int64) error {
+		_, summary, err = segment.Check(f, size, id)
+		return err
+	})
 	return summary, err
-}
-
-// names lists a folder; one that is not there has none.
-func names(f disk.FS, path string) ([]string, error) {
-	entries, err := f.ReadDir(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	all := make([]string, len(entries))
-	for i, e := range entries {
-		all[i] = e.Name()
-	}
-	return all, nil
 }
 
 // Take takes a request as it arrives. It never waits: the answer comes from beside.

@@ -67,7 +67,7 @@ func (w *world) start() {
 	w.starts++
 	p := w.e.Start("app")
 	w.p = p
-	fs := slowAppends{w.disk.Attach(p), p, w.e}
+	fs := sim.SlowAppends(w.disk.Attach(p), p)
 	p.OnEnd(func() { w.e.After(w.e.Between(0, 300*time.Millisecond), w.start) })
 	p.Go(func(ctx context.Context) {
 		b, err := Open(w.cfg, w.deps(p, fs))
@@ -253,31 +253,6 @@ func (c carrier) Prepare(_ context.Context, table string, writes []*Write) (Load
 		return nil, ctx.Err()
 	}
 	return load, nil
-}
-
-// slowAppends takes time to sync a file that grows, so that others run meanwhile.
-type slowAppends struct {
-	disk.FS
-	p *sim.Process
-	e *sim.Engine
-}
-
-func (s slowAppends) OpenAppend(path string) (disk.File, error) {
-	f, err := s.FS.OpenAppend(path)
-	if err != nil {
-		return nil, err
-	}
-	return slowFile{f, s}, nil
-}
-
-type slowFile struct {
-	disk.File
-	s slowAppends
-}
-
-func (f slowFile) Sync() error {
-	f.s.p.Sleep(f.s.e.Between(100*time.Microsecond, 3*time.Millisecond))
-	return f.File.Sync()
 }
 
 // finish lets time pass until everything has its end.

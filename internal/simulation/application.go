@@ -61,7 +61,7 @@ func (a *application) start() {
 	p := c.p
 	a.starts++
 	c.catalog = &schemas{asker: asker{a.w, p}, known: make(map[string]api.Schema)}
-	fs := slowAppends{a.w.bug.outboxDisk(a.disk.Attach(p)), p, e}
+	fs := sim.SlowAppends(a.w.bug.outboxDisk(a.disk.Attach(p)), p)
 	p.OnEnd(func() { e.After(a.w.restart(), a.start) })
 	p.Go(func(ctx context.Context) {
 		box, err := outbox.Open(outbox.Config{Dir: "outbox", Producer: c.name, BytesMax: 40_000,
@@ -234,29 +234,4 @@ func (a *application) judge() {
 		}
 		a.w.record(k.table, k.Write)
 	}
-}
-
-// slowAppends takes time to sync a file that grows, so that others run meanwhile.
-type slowAppends struct {
-	disk.FS
-	p *sim.Process
-	e *sim.Engine
-}
-
-func (s slowAppends) OpenAppend(path string) (disk.File, error) {
-	f, err := s.FS.OpenAppend(path)
-	if err != nil {
-		return nil, err
-	}
-	return slowAppend{f, s}, nil
-}
-
-type slowAppend struct {
-	disk.File
-	s slowAppends
-}
-
-func (f slowAppend) Sync() error {
-	f.s.p.Sleep(f.s.e.Between(100*time.Microsecond, 3*time.Millisecond))
-	return f.File.Sync()
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/apple/foundationdb/bindings/go/src/fdb"
 )
 
-// Buggify switches on the client's own faults where BRAID_TEST_FDB_BUGGIFY is set: late replies, commits whose outcome it
+// buggify switches on the client's own faults where BRAID_TEST_FDB_BUGGIFY is set: late replies, commits whose outcome it
 // does not tell, errors that it usually meets once a year. It has to come before the first store is opened. Tests that
 // are run with it must take kv.ErrUnknown for an answer.
-func Buggify() error {
+func buggify() error {
 	if os.Getenv("BRAID_TEST_FDB_BUGGIFY") == "" {
 		return nil
 	}
