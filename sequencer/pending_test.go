@@ -47,6 +47,42 @@ func TestConfirmInPieces(t *testing.T) {
 	}
 }
 
+// TestI1_ConfirmedAndVoidExcludeEachOther, whatever the index of unconfirmed records says: one that is damaged, and calls
+// a record pending that is void or confirmed, takes no TxID back and gives none.
+func TestI1_ConfirmedAndVoidExcludeEachOther(t *testing.T) {
+	for _, state := range []api.RecordState{api.Confirmed, api.Void} {
+		w := newMemoryWorld(t)
+		epoch, f := w.node("p1", "1"), w.schema("cpu", "v", api.Int64)
+		g := keyed("cpu", f, "k")
+		g.State, g.Holders, g.Header = api.Pending, []string{"p1"}, walHeader(t, g.Header)
+		w.commit(w.request(api.CommitRequest{Node: "p1", Epoch: epoch, Groups: []api.CommitGroup{g}}))
+		w.node("p1", "2") // fences
+		segment, void := api.SegmentID{Node: "p1", Epoch: epoch, Sequence: 1}, api.VoidRequest{Table: "cpu", TxID: 1, Index: 1}
+		w.update(func(x kv.Txn) (err error) {
+			if state == api.Void {
+				_, err = w.core.Void(x, void)
+			} else {
+				_, err = w.core.Confirm(x, api.ConfirmRequest{Segment: segment})
+			}
+			x.Set(appendUnstoredKey(nil, "p1", epoch, 1, 0, 1), unstored{}.encode())
+			return err
+		})
+		if err := w.try(func(x kv.Txn) error {
+			_, err := w.core.Confirm(x, api.ConfirmRequest{Segment: segment})
+			return err
+		}); err == nil {
+			t.Errorf("%s: confirmed again", state)
+		}
+		err := w.try(func(x kv.Txn) error { _, err := w.core.Void(x, void); return err })
+		if state == api.Confirmed && !api.IsName(err, api.Conflict) || state == api.Void && err != nil {
+			t.Errorf("%s: voiding it ends with %v", state, err)
+		}
+		if got := w.log()[0].State; got != state {
+			t.Errorf("%s has become %s", state, got)
+		}
+	}
+}
+
 // TestUnstoredReadsBack: also what was written before it had anything in it.
 func TestUnstoredReadsBack(t *testing.T) {
 	for _, u := range []unstored{{}, {since: 1 << 40}, {since: 7, void: true}} {
