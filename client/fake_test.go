@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ type cluster struct {
 
 	mu         sync.Mutex
 	registered []string
+	forgets    bool // what became of a producer's writes before it registers again
 	renewals   int
 	renewal    *api.Error // the answer to renewals, nil accepts
 	topology   api.Topology
@@ -84,8 +86,13 @@ func (c *cluster) refuse(r bus.Incoming, e *api.Error) {
 func (c *cluster) register(r bus.Incoming) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var request api.RegisterProducerRequest
+	if err := json.Unmarshal(r.Data(), &request); err != nil {
+		c.t.Error(err)
+	}
 	c.registered = append(c.registered, string(r.Data()))
-	c.reply(r, api.RegisterProducerAnswer{Epoch: uint64(len(c.registered)), RenewSeconds: 60})
+	c.reply(r, api.RegisterProducerAnswer{
+		Epoch: uint64(len(c.registered)), Known: request.Last > 0 && !c.forgets, RenewSeconds: 60})
 }
 
 func (c *cluster) renew(r bus.Incoming) {

@@ -30,7 +30,7 @@ import (
 type primary struct {
 	mu      sync.Mutex
 	answers map[uint64]api.Outcome
-	usages  []string // values of the rows, in the order of the TxIDs
+	usages  []string // sequences of the writes, in the order of the TxIDs
 	decide  func(api.WriteMeta) api.Outcome
 	groups  int
 }
@@ -82,7 +82,7 @@ func (p *primary) commit(t *testing.T, frame []byte) (answer api.GroupAnswer) {
 				o = p.decide(w)
 			}
 			if o.Verdict == 0 {
-				p.usages = append(p.usages, fmt.Sprint(w.ID.Sequence&0xffffffff))
+				p.usages = append(p.usages, fmt.Sprint(w.ID.Sequence))
 				o = api.Outcome{Verdict: api.Accepted, TxID: uint64(len(p.usages))}
 			}
 			p.answers[w.ID.Sequence] = o
@@ -215,6 +215,7 @@ func TestKeptRefusals(t *testing.T) {
 // is given back, and what was never sent is delivered.
 func TestI3_ExpiredWritesAreReportedOnlyIfTheyMayHaveBeenSent(t *testing.T) {
 	c := startCluster(t)
+	c.forgets = true
 	p := c.commits()
 	p.decide = func(api.WriteMeta) api.Outcome { return api.Outcome{Verdict: 99} } // nobody knows
 	dir := WithDirectory(filepath.Join(t.TempDir(), "outbox"))
