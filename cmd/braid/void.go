@@ -42,13 +42,13 @@ func (c *voidCmd) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	by, err := c.settle(p.ctx, nc, subjects, seq, record)
+	by, deaf, err := c.settle(p.ctx, nc, subjects, seq, record)
 	if err != nil {
 		return err
 	}
 	result := voidResult{Table: c.Table, Confirmed: by != "", By: by}
 	if !result.Confirmed {
-		if err := c.confirm(p, c.lost(record), c.Table); err != nil {
+		if err := c.confirm(p, c.lost(record, deaf), c.Table); err != nil {
 			return err
 		}
 		if result.Lost, err = c.void(p.ctx, seq, record); err != nil {
@@ -94,48 +94,30 @@ func (c *voidCmd) check(r api.PendingRecord) error {
 		r.Segment.Epoch, r.Segment.Node, r.First, r.Last)
 }
 
-// settle asks every node that is not known to be gone whether it can bring the segment into the object store. It returns
-// the node that did; "" only if none can, and at least one has looked into the object store.
+// settle asks every node whether it can bring the segment into the object store. It returns the node that did; "" only if
+// none can, and at least one has looked into the object store. deaf are the nodes that are gone and have not answered.
 func (c *voidCmd) settle(
 	ctx context.Context, nc *nats.Conn, subjects api.Subjects, seq *bus.Sequencer, r api.PendingRecord,
-) (by string, err error) {
-	ask, cancel := context.WithTimeout(ctx, askTimeout)
-	topology, err := seq.Topology(ask)
+) (by string, deaf []string, err error) {
+	bound, cancel := context.WithTimeout(ctx, askTimeout)
+	topology, err := seq.Topology(bound)
 	cancel()
 	if err != nil {
-		return "", fmt.Errorf("ask for the nodes: %w", err)
+		return "", nil, fmt.Errorf("ask for the nodes: %w", err)
 	}
-	looked, silent := 0, []string{}
-	for _, n := range topology.Nodes {
-		gone := n.State == api.Dead || n.State == api.Stopped
-		one, cancel := context.WithTimeout(ctx, 3*askTimeout)
-		answer, err := hold.OverNATS(nc, subjects).Settle(one, n.ID, r.Segment)
-		cancel()
-		switch {
-		case err == nil && answer.Stored:
-			return n.ID, nil
-		case err == nil && answer.Held:
-			return "", fmt.Errorf("node %s has segment %s: nothing is lost; it puts it into the object store", n.ID, r.Segment)
-		case err == nil:
-			looked++
-		case !gone:
-			silent = append(silent, fmt.Sprintf("%s (%v)", n.ID, err))
-		}
-	}
-	if looked == 0 || len(silent) > 0 {
-		return "", fmt.Errorf("not every node could say whether segment %s is in the object store or on its disk: %s\n"+
-			"Void gives rows up for good, so they are asked first. A node that is gone has to be declared dead (braid status)",
-			r.Segment, strings.Join(silent, ", "))
-	}
-	return "", nil
+	return settleAnywhere(ctx, hold.OverNATS(nc, subjects), topology.Nodes, r.Segment)
 }
 
 // lost says what voiding a record means.
-func (c *voidCmd) lost(r api.PendingRecord) string {
+func (c *voidCmd) lost(r api.PendingRecord, deaf []string) string {
+	unasked := ""
+	if len(deaf) > 0 {
+		unasked = fmt.Sprintf("No answer came from %s.\n", strings.Join(deaf, ", "))
+	}
 	return fmt.Sprintf("Table %s, TxIDs %d to %d: %d rows in %d writes were acknowledged and are on no live node's disk and "+
-		"not in the object store.\nThey were held by %s. If one of those comes back with its disk, nothing is lost.\n"+
+		"not in the object store.\n%sThey were held by %s. If one of those comes back with its disk, nothing is lost.\n"+
 		"After void they are lost for good, and their writers are told so if they ask again.",
-		c.Table, r.First, r.Last, r.Rows, r.Last-r.First+1, strings.Join(slices.Sorted(slices.Values(r.Holders)), ", "))
+		c.Table, r.First, r.Last, r.Rows, r.Last-r.First+1, unasked, strings.Join(slices.Sorted(slices.Values(r.Holders)), ", "))
 }
 
 func (c *voidCmd) void(ctx context.Context, seq *bus.Sequencer, r api.PendingRecord) (api.VoidAnswer, error) {
