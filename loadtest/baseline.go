@@ -53,7 +53,7 @@ func measureBaseline(
 					failed.Store(&err)
 					return
 				}
-				latency.record(i, time.Since(sent))
+				latency.record(i, time.Since(start), time.Since(sent), 0)
 				count.Add(1)
 			}
 		})

@@ -73,16 +73,13 @@ type chaos struct {
 // startChaos plays the configuration's plan until the returned function is called, which then waits until the cluster
 // is whole again, and reports what was done and what came of it.
 func (h *harness) startChaos(
-	ctx context.Context, start time.Time,
+	ctx context.Context, start time.Time, watch *watcher,
 ) (end func(*Report, []*worker, time.Duration) error, err error) {
 	if h.config.Chaos == "" {
 		return func(*Report, []*worker, time.Duration) error { return nil }, nil
 	}
-	c := &chaos{actor: h.cluster.Actor, start: start, end: h.config.Duration}
+	c := &chaos{actor: h.cluster.Actor, start: start, end: h.config.Duration, watch: watch}
 	if c.striker, err = newStriker(h.config.chaos, c.actor.Targets()); err != nil {
-		return nil, err
-	}
-	if c.watch, err = h.startWatch(ctx, start); err != nil {
 		return nil, err
 	}
 	playing, cancel := context.WithCancel(ctx)
@@ -93,7 +90,6 @@ func (h *harness) startChaos(
 		cancel()
 		wg.Wait()
 		err := errors.Join(failed, c.heal(ctx))
-		c.watch.stop()
 		r.Chaos = c.report(h.config, workers, elapsed)
 		return errors.Join(err, c.actor.Err())
 	}, nil
@@ -104,10 +100,8 @@ func (c *chaos) report(config *Config, workers []*worker, elapsed time.Duration)
 	for i, w := range workers {
 		acks[i], w.acks = w.acks, nil
 	}
-	roles := c.watch.changes()
-	judgeFaults(c.faults, acks, roles, elapsed, config.ChaosNotice)
-	return &Chaos{Plan: config.Chaos, NoticeMS: *msOf(config.ChaosNotice), Faults: c.faults, ByKind: sumUp(c.faults),
-		Roles: roles, Timeline: newTimeline(acks, elapsed)}
+	judgeFaults(c.faults, acks, c.watch.changes(), elapsed, config.ChaosNotice)
+	return &Chaos{Plan: config.Chaos, NoticeMS: *msOf(config.ChaosNotice), Faults: c.faults, ByKind: sumUp(c.faults)}
 }
 
 // play strikes again and again until ctx ends.

@@ -13,9 +13,6 @@ type Chaos struct {
 	NoticeMS float64        `json:"notice_ms"`
 	Faults   []Fault        `json:"faults"`
 	ByKind   []FaultSummary `json:"by_kind"`
-	// Roles begins with every node as it was at the start.
-	Roles    []RoleChange `json:"roles"`
-	Timeline Timeline     `json:"timeline"`
 }
 
 // Fault is one fault and its consequences. A time that is missing did not come: nobody was promoted, say.
@@ -77,10 +74,9 @@ type RoleChange struct {
 // acked is one acknowledged write, by the time since the run's start.
 type acked struct {
 	sent, answered time.Duration
-	rows           uint32
 }
 
-// acksMax bounds what a run with chaos keeps of its writes: 24 bytes each.
+// acksMax bounds what a run with chaos keeps of its writes: 16 bytes each.
 const acksMax = 20_000_000
 
 // judgeFaults fills in what came of each fault. acks are each writer's, in the order in which they were answered;

@@ -1,7 +1,6 @@
 package loadtest
 
 import (
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +15,11 @@ func steady(until, from, to float64) (acks []acked) {
 		sent := at(float64(i) / 10)
 		if sent >= at(from) && sent < at(to) {
 			if sent == at(from) {
-				acks = append(acks, acked{sent, at(to), 5})
+				acks = append(acks, acked{sent, at(to)})
 			}
 			continue
 		}
-		acks = append(acks, acked{sent, sent + 10*time.Millisecond, 5})
+		acks = append(acks, acked{sent, sent + 10*time.Millisecond})
 	}
 	return acks
 }
@@ -95,13 +94,55 @@ func TestSpread(t *testing.T) {
 }
 
 func TestTimeline(t *testing.T) {
-	line := newTimeline([][]acked{steady(2, 30, 30), steady(2, 0.5, 1.5)}, at(2))
-	want := Slice{AtS: 1.5, Writes: 7, Rows: 35, P50: 10, P99: 1000, Max: 1000}
-	if line.EveryS != 0.25 || !reflect.DeepEqual(line.Slices[6], want) {
-		t.Fatalf("slice %+v, want %+v", line.Slices[6], want)
+	line := timelineOf(2, steady(2, 30, 30), steady(2, 0.5, 1.5))
+	got := line.Slices[6]
+	want := Slice{AtS: 1.5, Writes: 7, Rows: 35, P50: binEndMS(binOf(10)), P99: 1000, Max: 1000, bins: got.bins}
+	if line.EveryS != 0.25 || got != want {
+		t.Fatalf("slice %+v, want %+v", got, want)
 	}
 	if long := newTimeline(nil, time.Hour); len(long.Slices) > slicesMax || long.EveryS != 2 {
 		t.Fatalf("%d slices of %v s", len(long.Slices), long.EveryS)
+	}
+}
+
+func timelineOf(seconds float64, acks ...[]acked) Timeline {
+	parts := make([]slicing, len(acks))
+	for i, of := range acks {
+		for _, a := range of {
+			parts[i].add(a.answered, a.answered-a.sent, 5)
+		}
+	}
+	return newTimeline(parts, at(seconds))
+}
+
+// TestALongTimelineHasLongerSlices: nothing is lost when slices become longer, whoever's do first.
+func TestALongTimelineHasLongerSlices(t *testing.T) {
+	var parts [2]slicing
+	for s := range 1200 {
+		parts[0].add(at(float64(s)), time.Millisecond, 2)
+	}
+	parts[1].add(at(3), time.Second, 1)
+	line := newTimeline(parts[:], at(1200))
+	rows := uint64(0)
+	for _, s := range line.Slices {
+		rows += s.Rows
+	}
+	if rows != 2401 || line.EveryS != 1 || len(line.Slices) != 1201 {
+		t.Errorf("%d rows in %d slices of %v s", rows, len(line.Slices), line.EveryS)
+	}
+	if got := line.Slices[3]; got.Writes != 2 || got.Max != 1000 || got.P99 != 1000 {
+		t.Errorf("both in one slice: %+v", got)
+	}
+}
+
+func TestBins(t *testing.T) {
+	for _, ms := range []float64{0, 0.01, 0.0626, 1, 1.001, 10, 999, 150_000} {
+		if bin := binOf(ms); ms > binEndMS(bin) || bin > 0 && ms <= binEndMS(bin-1) {
+			t.Errorf("%v ms in bin %d, which ends at %v", ms, bin, binEndMS(bin))
+		}
+	}
+	if last := len(latencyBins{}) - 1; binOf(1e9) != last || binEndMS(last-1) < 180_000 {
+		t.Errorf("the last bin begins at %v", binEndMS(last-1))
 	}
 }
 
@@ -109,10 +150,10 @@ func TestChaosIsPrinted(t *testing.T) {
 	faults := []Fault{{Kind: "kill", Target: "p1", struck: at(0.5), undone: at(1)}}
 	acks := [][]acked{steady(2, 0.5, 1)}
 	judgeFaults(faults, acks, nil, at(2), at(0.1))
-	c := &Chaos{Plan: "kill:500ms", NoticeMS: 100, Faults: faults, ByKind: sumUp(faults), Timeline: newTimeline(acks, at(2))}
+	c := &Chaos{Plan: "kill:500ms", NoticeMS: 100, Faults: faults, ByKind: sumUp(faults)}
 	var out strings.Builder
 	p := &printer{w: &out}
-	p.chaos(c)
+	p.chaos(&Report{Chaos: c, Timeline: timelineOf(2, acks...)})
 	for _, want := range []string{"▅··█", "k··", "kill p1 for 500 ms: all writers answered after 500 ms", "1 writers waited"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())

@@ -39,7 +39,7 @@ func (r *Report) Print(w io.Writer) error {
 			grouped(uint64(b.RequestsPerS)), duration(b.P50), duration(b.P99), b.Ratio)
 	}
 	p.setting(r)
-	p.chaos(r.Chaos)
+	p.chaos(r)
 	p.verified(r.Verified)
 	p.line("")
 	return p.err

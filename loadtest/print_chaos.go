@@ -6,11 +6,12 @@ import (
 )
 
 // chaos prints the timeline, each fault and what came of all.
-func (p *printer) chaos(c *Chaos) {
+func (p *printer) chaos(r *Report) {
+	c := r.Chaos
 	if c == nil {
 		return
 	}
-	line, most, columnS := c.Timeline.spark()
+	line, most, columnS := r.Timeline.spark()
 	p.line("")
 	p.field("chaos", "%s", c.Plan)
 	p.field("rows/s", "%s  █ = %s, a column %s", line, grouped(uint64(most)), duration(columnS*1000))
@@ -25,7 +26,7 @@ func (p *printer) chaos(c *Chaos) {
 		p.spread("replica promoted", s.Promoted)
 		p.spread("victim reinstated, from the fault's end", s.Back)
 	}
-	p.roles(c)
+	p.roles(r.Roles)
 }
 
 // marks has the first letter of each fault below the timeline, and a dot from it until its victim is back.
@@ -81,11 +82,11 @@ func (p *printer) spread(name string, s Spread) {
 // rolesPrinted bounds the role changes on paper; the JSON report has all.
 const rolesPrinted = 60
 
-func (p *printer) roles(c *Chaos) {
+func (p *printer) roles(roles []RoleChange) {
 	name := "roles"
-	for i, r := range c.Roles {
+	for i, r := range roles {
 		if i == rolesPrinted {
-			p.field("", "and %d more", len(c.Roles)-i)
+			p.field("", "and %d more", len(roles)-i)
 			return
 		}
 		p.field(name, "%7.2f s  %s is %s, %s, epoch %d%s", r.AtS, r.Node, r.Role, r.State, r.Epoch,

@@ -51,6 +51,10 @@ type Report struct {
 	Baseline *Baseline     `json:"baseline,omitempty"`
 	Verified *Verification `json:"verified,omitempty"`
 	Chaos    *Chaos        `json:"chaos,omitempty"`
+
+	Timeline Timeline `json:"timeline"`
+	// Roles begins with every node as it was at the start.
+	Roles []RoleChange `json:"roles"`
 }
 
 // Latency of acknowledged writes in milliseconds, from an HdrHistogram with three significant digits.
@@ -134,6 +138,7 @@ func (r *Report) sum(workers []*worker, latency *latencies, elapsed time.Duratio
 		from = "intended time"
 	}
 	r.Latency = latencyOf(latency.sum(), from)
+	r.Timeline = latency.timeline(elapsed)
 	r.Seconds = elapsed.Seconds()
 	if r.Seconds > 0 {
 		r.WritesPerS = float64(r.Writes) / r.Seconds

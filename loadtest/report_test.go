@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestReportArithmetic(t *testing.T) {
 	latency := newLatencies()
 	for i := 1; i <= 1000; i++ {
-		latency.record(i, time.Duration(i)*time.Millisecond)
+		latency.record(i, time.Duration(i)*time.Millisecond, time.Duration(i)*time.Millisecond, 1)
 	}
 	workers := []*worker{
 		{writes: 600, rows: 6_000_000, bytes: 2_000_000_000, errors: map[string]uint64{"409 conflict": 1}},
@@ -49,8 +49,8 @@ func TestReportArithmetic(t *testing.T) {
 
 func TestLatencyBeyondTheHistogramCountsAsItsEnd(t *testing.T) {
 	l := newLatencies()
-	l.record(0, 24*time.Hour)
-	l.record(1, -time.Second)
+	l.record(0, 0, 24*time.Hour, 1)
+	l.record(1, 0, -time.Second, 1)
 	if h := l.sum(); h.TotalCount() != 2 || h.Max() < latencyMax*99/100 {
 		t.Fatalf("%d counted, max %d", h.TotalCount(), h.Max())
 	}

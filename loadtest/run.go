@@ -188,7 +188,12 @@ func (h *harness) write(ctx context.Context, src source, heads map[string]uint64
 	}
 	shared := &run{config: c, source: src, heads: heads, latency: newLatencies(),
 		schedule: newSchedule(c.Duration, interval, c.Backlog)}
-	endChaos, err := h.startChaos(ctx, shared.schedule.start)
+	watch, err := h.startWatch(ctx, shared.schedule.start)
+	if err != nil {
+		return nil, err
+	}
+	defer watch.stop()
+	endChaos, err := h.startChaos(ctx, shared.schedule.start, watch)
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +209,7 @@ func (h *harness) write(ctx context.Context, src source, heads map[string]uint64
 	stopBar()
 	r.sum(workers, shared.latency, elapsed)
 	chaosErr := endChaos(r, workers, elapsed)
+	r.Roles = watch.changes()
 	r.Reused = src.reused(r.Rows)
 	h.mu.Lock()
 	r.Retries = h.retries

@@ -20,11 +20,12 @@ const (
 	latencyDigits = 3
 )
 
-// latencies is a histogram for many writers: a few of them, each behind a lock, because thousands of histograms would
-// take hundreds of megabytes.
+// latencies is a histogram and a timeline for many writers: a few of them, each behind a lock, because thousands of
+// histograms would take hundreds of megabytes.
 type latencies [8]struct {
-	mu sync.Mutex
-	h  *hdrhistogram.Histogram // guarded by mu
+	mu   sync.Mutex
+	h    *hdrhistogram.Histogram // guarded by mu
+	time slicing                 // guarded by mu
 }
 
 func newLatencies() *latencies {
@@ -35,11 +36,12 @@ func newLatencies() *latencies {
 	return l
 }
 
-// record counts one latency; those beyond the histogram's end count as its end.
-func (l *latencies) record(writer int, d time.Duration) {
+// record counts one acknowledgement, so long after the start. Latencies beyond the histogram's end count as its end.
+func (l *latencies) record(writer int, answered, d time.Duration, rows int) {
 	one := &l[writer%len(l)]
 	one.mu.Lock()
 	defer one.mu.Unlock()
+	one.time.add(answered, d, rows)
 	if err := one.h.RecordValue(min(max(d.Microseconds(), 1), latencyMax)); err != nil {
 		panic(fmt.Sprintf("loadtest: a latency does not fit the histogram: %v", err))
 	}
@@ -53,6 +55,16 @@ func (l *latencies) sum() *hdrhistogram.Histogram {
 		l[i].mu.Unlock()
 	}
 	return all
+}
+
+func (l *latencies) timeline(elapsed time.Duration) Timeline {
+	var parts []slicing
+	for i := range l {
+		l[i].mu.Lock()
+		parts = append(parts, l[i].time)
+		l[i].mu.Unlock()
+	}
+	return newTimeline(parts, elapsed)
 }
 
 // recordsMax bounds the recorded writes of a run that is verified: about 80 bytes each.
@@ -143,7 +155,7 @@ func (w *worker) write(ctx context.Context, b *batch, intended time.Time) error 
 	txid, err := w.sender.send(bound, b, expected)
 	if err == nil {
 		w.accepted(b, txid, time.Since(intended))
-		w.keepAck(record.Sent, b.rows)
+		w.keepAck(record.Sent)
 		record.Outcome, record.TxID = history.Acknowledged, txid
 	} else {
 		w.refused(err, &record)
@@ -153,7 +165,7 @@ func (w *worker) write(ctx context.Context, b *batch, intended time.Time) error 
 }
 
 func (w *worker) accepted(b *batch, txid uint64, latency time.Duration) {
-	w.run.latency.record(w.number, latency)
+	w.run.latency.record(w.number, time.Since(w.run.schedule.start), latency, b.rows)
 	w.writes++
 	w.rows += uint64(b.rows)
 	w.bytes += uint64(b.bytes)
@@ -163,12 +175,11 @@ func (w *worker) accepted(b *batch, txid uint64, latency time.Duration) {
 }
 
 // keepAck remembers when a write was acknowledged. Past acksMax the report of the faults knows no more.
-func (w *worker) keepAck(sent int64, rows int) {
+func (w *worker) keepAck(sent int64) {
 	if w.run.config.Chaos == "" || w.run.acks.Add(1) > acksMax {
 		return
 	}
-	w.acks = append(w.acks, acked{sent: time.Duration(sent), answered: time.Since(w.run.schedule.start),
-		rows: uint32(rows)})
+	w.acks = append(w.acks, acked{sent: time.Duration(sent), answered: time.Since(w.run.schedule.start)})
 }
 
 func (w *worker) refused(err error, record *history.Write) {
