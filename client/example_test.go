@@ -4,9 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/seed-551dd829/braid/client"
+	"github.com/seed-551dd829/braid/client/arrowrows"
 )
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -221,6 +229,93 @@ func ExampleWithProducer() {
 	// true
 }
 
+// Rows that are on disk before they are sent: they outlive the application and any outage, and are stored once.
+func ExampleWithDirectory() {
+	server, stop := startCluster()
+	defer stop()
+	ctx := context.Background()
+	dir := must(os.MkdirTemp("", "braid-example"))
+	defer os.RemoveAll(dir)
+
+	// No cluster is there, and the application ends.
+	first := must(client.Connect(ctx, "nats://127.0.0.1:1", client.WithDirectory(dir)))
+	var futures []*client.Future
+	for n := range 3 {
+		rows := client.NewRows()
+		rows.Symbol("host", "a").Int64("usage", int64(n)).At(noon)
+		futures = append(futures, first.Table("cpu").WriteAsync(ctx, rows)) // on disk when it returns
+	}
+	check(first.Close())
+	_, err := futures[0].Result(ctx)
+	fmt.Println("kept:", errors.Is(err, client.ErrKept))
+
+	// Its next process delivers what is there, in order.
+	second := must(client.Connect(ctx, server, client.WithDirectory(dir)))
+	defer second.Close()
+	check(second.Flush(ctx))
+	fmt.Println("transactions:", must(second.Table("cpu").Head(ctx)))
+	// Output:
+	// kept: true
+	// transactions: 3
+}
+
+// What cannot be stored comes back, with its rows, also when it was written by an earlier process.
+func ExampleWithUndelivered() {
+	server, stop := startCluster()
+	defer stop()
+	ctx := context.Background()
+	dir := must(os.MkdirTemp("", "braid-example"))
+	defer os.RemoveAll(dir)
+
+	first := must(client.Connect(ctx, "nats://127.0.0.1:1", client.WithDirectory(dir)))
+	first.Table("account").WriteAsync(ctx, client.LineProtocol([]byte("account balance=10i")), client.ExpectTxID(7))
+	check(first.Close())
+
+	back := make(chan client.Undelivered)
+	second := must(client.Connect(ctx, server, client.WithDirectory(dir),
+		client.WithUndelivered(func(_ context.Context, u client.Undelivered) error {
+			back <- u
+			return nil // it leaves the directory
+		})))
+	defer second.Close()
+	u := <-back
+	fmt.Println(u.Err)
+	fmt.Println(string(u.Rows.Data))
+	// Output:
+	// table account: expected TxID 7, the head is 0
+	// account balance=10i
+}
+
+// Arrow record batches in, and out again.
+func Example_arrow() {
+	server, stop := startCluster()
+	defer stop()
+	ctx := context.Background()
+	c := must(client.Connect(ctx, server))
+	defer c.Close()
+
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "timestamp", Type: arrow.FixedWidthTypes.Timestamp_ns},
+		{Name: "usage", Type: arrow.PrimitiveTypes.Int64},
+	}, nil)
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	defer b.Release()
+	b.Field(0).(*array.TimestampBuilder).AppendValues([]arrow.Timestamp{1, 2, 3}, nil)
+	b.Field(1).(*array.Int64Builder).AppendValues([]int64{10, 20, 30}, nil)
+	r := must(c.Table("cpu").Write(ctx, arrowrows.Records(b.NewRecordBatch())))
+	fmt.Println(r.Rows, "rows are transaction", r.TxID)
+
+	check(c.Wait(ctx, "r1", "cpu", r.TxID)) // a replica is a little behind
+	in := must(arrowrows.Read(ctx, c, "cpu", client.FromNode("r1"), client.FromTxID(r.TxID)))
+	for batch, err := range in.Batches() {
+		check(err)
+		fmt.Println(batch.Column(1))
+	}
+	// Output:
+	// 3 rows are transaction 1
+	// [10 20 30]
+}
+
 func ExampleClient_Topology() {
 	server, stop := startCluster()
 	defer stop()
@@ -236,4 +331,43 @@ func ExampleClient_Topology() {
 	// p1 primary live
 	// p2 primary live
 	// r1 replica live
+}
+
+func ExampleWithMetrics() {
+	server, stop := startCluster()
+	defer stop()
+	ctx := context.Background()
+	registry := prometheus.NewRegistry() // or prometheus.DefaultRegisterer
+	c := must(client.Connect(ctx, server, client.WithMetrics(registry)))
+	defer c.Close()
+	must(c.Table("cpu").Write(ctx, client.LineProtocol([]byte("cpu,host=a usage=1i"))))
+	for _, f := range must(registry.Gather()) {
+		if f.GetName() == "braid_client_rows_total" {
+			fmt.Println(f.GetName(), f.Metric[0].GetCounter().GetValue())
+		}
+	}
+	// Output: braid_client_rows_total 1
+}
+
+// A trace context goes with each write. With OpenTelemetry its propagator fills the headers; see WithTrace.
+func ExampleWithTrace() {
+	server, stop := startCluster()
+	defer stop()
+	type traceparent struct{}
+	c := must(client.Connect(context.Background(), server,
+		client.WithTrace(func(ctx context.Context, set func(key, value string)) {
+			if id, ok := ctx.Value(traceparent{}).(string); ok {
+				set("traceparent", id)
+			}
+		})))
+	defer c.Close()
+
+	nc := must(nats.Connect(server)) // somebody who sees what is sent
+	defer nc.Close()
+	sent := must(nc.SubscribeSync("ingest.cpu"))
+	check(nc.Flush())
+	ctx := context.WithValue(context.Background(), traceparent{}, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	must(c.Table("cpu").Write(ctx, client.LineProtocol([]byte("cpu,host=a usage=1i"))))
+	fmt.Println(must(sent.NextMsg(time.Minute)).Header.Get("traceparent"))
+	// Output: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
 }

@@ -150,7 +150,7 @@ func (g *gathering) send(b *Builder, f *flush) {
 	write, err := g.table.newWrite(ctx, b, g.w.opts.write)
 	if err == nil {
 		failed.Rows = write.rows()
-		err = g.w.c.startAsync(ctx, write, future, func(error) {})
+		err = g.w.c.startAsync(ctx, write, future)
 	}
 	if err == nil {
 		g.accepted(b, f)

@@ -47,6 +47,9 @@ func (c *Client) openJournal(fs disk.FS) error {
 			return c.sequencer.RenewProducer(ctx, r)
 		},
 	}
+	if c.metrics != nil {
+		deps.Ended = c.metrics.delivered
+	}
 	if handler := c.opts.onUndelivered; handler != nil {
 		deps.Report = func(ctx context.Context, u outbox.Undelivered) error { return handler(ctx, undelivered(u)) }
 	}
@@ -64,7 +67,7 @@ func (c *Client) openJournal(fs disk.FS) error {
 		_ = box.Run(ctx) // whoever writes is told why it has ended, and it is logged
 	}()
 	c.journal = j
-	return nil
+	return c.metrics.watch(box)
 }
 
 // await is how a box waits in a real process.
@@ -81,6 +84,14 @@ func await(ctx context.Context, changed <-chan struct{}, until time.Time) {
 // put takes a write over: it is synced to disk when put returns nil, and the future is completed when the cluster's
 // answer is on disk, too. taken is asked of a refusal: whether somebody has it, and so the rows.
 func (j *journal) put(ctx context.Context, w *write, f *Future, taken func() bool) error {
+	err := j.add(ctx, w, f, taken)
+	if err != nil {
+		j.c.metrics.refused(err)
+	}
+	return err
+}
+
+func (j *journal) add(ctx context.Context, w *write, f *Future, taken func() bool) error {
 	rows, err := j.c.Table(w.table).checkRows(w.payload)
 	if err != nil {
 		return err

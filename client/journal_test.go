@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
@@ -389,5 +391,74 @@ func TestConnectWithADirectoryNeedsNoCluster(t *testing.T) {
 	p := c.commits()
 	if r, err := f.Result(t.Context()); err != nil || r.TxID != 1 || len(p.stored()) != 1 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestMetricsOfADirectory: they say what waits and for how long, and count what an earlier process has written.
+func TestMetricsOfADirectory(t *testing.T) {
+	c := startCluster(t)
+	c.columns = cpuColumns
+	dir := WithDirectory(filepath.Join(t.TempDir(), "outbox"))
+	first := c.connect(dir)
+	for n := range 3 {
+		first.Table("cpu").WriteAsync(t.Context(), usageRow(n))
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	second := c.connect(dir, WithMetrics(registry), WithUndelivered(func(context.Context, Undelivered) error {
+		return errors.New("not today")
+	}))
+	values := func() map[string]float64 {
+		t.Helper()
+		all, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := make(map[string]float64)
+		for _, f := range all {
+			for _, m := range f.Metric {
+				name := strings.TrimPrefix(f.GetName(), "braid_client_")
+				for _, l := range m.Label {
+					name += " " + l.GetValue()
+				}
+				found[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+		return found
+	}
+	v := values()
+	if v["directory_writes"] != 3 || v["directory_waiting_bytes"] < 60 || v["directory_bytes"] <= v["directory_waiting_bytes"] ||
+		v["directory_limit_bytes"] < v["directory_bytes"] || v["directory_oldest_seconds"] <= 0 {
+		t.Errorf("without a cluster: %v", v)
+	}
+	p := c.commits()
+	p.mu.Lock()
+	p.decide = func(w api.WriteMeta) (o api.Outcome) {
+		if w.Locked {
+			o = api.Outcome{Verdict: api.RefusedConflict, Expected: w.Expected, Current: 7}
+		}
+		return o
+	}
+	p.mu.Unlock()
+	second.Table("cpu").WriteAsync(t.Context(), usageRow(4), ExpectTxID(9))
+	if err := second.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second.Table("cpu").WriteAsync(t.Context(), LineProtocol([]byte("cpu usage="))) // is not taken at all
+	natstest.Eventually(t, "they are counted", func() bool {
+		v = values()
+		return v["writes_total stored"] == 3 && v["rows_total"] == 3 && v["writes_total conflict"] == 1 &&
+			v["writes_total invalid"] == 1
+	})
+	if v["directory_writes"] != 0 || v["directory_refused_writes"] != 1 || v["directory_oldest_seconds"] != 0 {
+		t.Errorf("in the end: %v", v)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := testutil.GatherAndCount(registry); err != nil || n != 0 {
+		t.Errorf("%d metrics are left over, %v", n, err)
 	}
 }

@@ -112,7 +112,7 @@ func WithAttemptTimeout(d time.Duration) Option {
 }
 
 // WithMetrics registers the client's Prometheus metrics, until it is closed: writes by outcome, rows, retries, latency,
-// and what is open. Several clients of one process need a registerer each, as prometheus.WrapRegistererWith makes them.
+// and what is open; with a directory also what waits in it and for how long. Several clients of one process need a registerer each, as prometheus.WrapRegistererWith makes them.
 func WithMetrics(r prometheus.Registerer) Option { return func(o *options) { o.registerer = r } }
 
 // WithRetryHook calls f with the error of every attempt that is going to be made again; for counting. It is called on
@@ -124,7 +124,7 @@ func WithRetryHook(f func(error)) Option { return func(o *options) { o.onRetry =
 func WithTopologyHandler(f func(Topology)) Option { return func(o *options) { o.onTopology = f } }
 
 // WithErrorHandler calls f with the failure of every write that no call waits for: those of WriteAsync, whether or not
-// anybody looks at their futures. If it is not given they are logged. f is called on the client's goroutines and must
+// anybody looks at their futures, and also those that were refused at once. If it is not given they are logged. f is called on the client's goroutines and must
 // not block for long.
 func WithErrorHandler(f func(*WriteError)) Option { return func(o *options) { o.onError = f } }
 

@@ -22,6 +22,7 @@ func (c *Client) start(ctx context.Context, w *write, outlives bool) (finish fun
 	}
 	sending, id, leave, err := c.admit(ctx, w.size(), n, w.table, outlives)
 	if err != nil {
+		c.metrics.refused(err)
 		return nil, err
 	}
 	w.identity = id

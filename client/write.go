@@ -131,10 +131,11 @@ func (t *Table) Write(ctx context.Context, rows Rows, opts ...WriteOption) (Resu
 // The future's errors are those of Write. If nobody looks at them, WithErrorHandler's function does, or the log.
 func (t *Table) WriteAsync(ctx context.Context, rows Rows, opts ...WriteOption) *Future {
 	f := newFuture(t.name)
+	f.failed = func(err error) { t.c.failed(&WriteError{Table: t.name, Err: err}) }
 	w, err := t.newWrite(ctx, rows, opts)
 	if err == nil {
 		w.payload = w.payload.own(rows)
-		err = t.c.startAsync(ctx, w, f, func(err error) { t.c.failed(&WriteError{Table: t.name, Err: err}) })
+		err = t.c.startAsync(ctx, w, f)
 	}
 	if err != nil {
 		f.complete(Result{}, err)
@@ -142,22 +143,16 @@ func (t *Table) WriteAsync(ctx context.Context, rows Rows, opts ...WriteOption) 
 	return f
 }
 
-// startAsync returns once the write is numbered. An error means that it will not be pursued; failed is told
-// of what becomes of it otherwise, if it is no success.
-func (c *Client) startAsync(ctx context.Context, w *write, f *Future, failed func(error)) error {
+// startAsync returns once the write is numbered, or on disk. An error means that it will not be pursued; otherwise the
+// future is told of what becomes of it.
+func (c *Client) startAsync(ctx context.Context, w *write, f *Future) error {
 	if c.journal != nil && w.numbered() {
-		f.failed = failed
-		err := c.journal.put(ctx, w, f, func() bool { return false })
-		if err != nil {
-			f.failed = nil
-		}
-		return err
+		return c.journal.put(ctx, w, f, func() bool { return false })
 	}
 	finish, err := c.start(ctx, w, true)
 	if err != nil {
 		return err
 	}
-	f.failed = failed
 	run := func() {
 		r, err := finish()
 		f.complete(r, err)
@@ -170,6 +165,17 @@ func (c *Client) startAsync(ctx context.Context, w *write, f *Future, failed fun
 
 // newWrite checks and encodes.
 func (t *Table) newWrite(ctx context.Context, rows Rows, opts []WriteOption) (*write, error) {
+	w, err := t.encode(ctx, rows, opts)
+	if invalid := new(InvalidError); errors.As(err, &invalid) {
+		invalid.Table = t.name
+	}
+	if err != nil {
+		t.c.metrics.refused(err)
+	}
+	return w, err
+}
+
+func (t *Table) encode(ctx context.Context, rows Rows, opts []WriteOption) (*write, error) {
 	w := &write{table: t.name, opts: writeOptions{route: t.c.opts.route, durability: t.c.opts.durability}}
 	for _, opt := range opts {
 		opt(&w.opts)
@@ -194,9 +200,6 @@ func (t *Table) newWrite(ctx context.Context, rows Rows, opts []WriteOption) (*w
 		}
 	default:
 		w.payload, err = rows.Payload()
-	}
-	if invalid := new(InvalidError); errors.As(err, &invalid) {
-		invalid.Table = t.name
 	}
 	return w, err
 }

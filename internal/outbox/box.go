@@ -95,16 +95,24 @@ func (b *Box) Close() error {
 type State struct {
 	Producer string
 	Epoch    uint64
-	Open     int   // writes without an answer
-	Refused  int   // writes that the application has not taken back
-	Bytes    int64 // of the folder's files
+	Open     int       // writes without an answer
+	Refused  int       // writes that the application has not taken back
+	Live     int64     // bytes of both in the folder's files
+	Bytes    int64     // of the folder's files
+	Limit    int64     // of Bytes, past which writes wait for room
+	Oldest   time.Time // when the oldest write without an answer was taken; zero: there is none
 }
 
 // State may be asked at any time.
 func (b *Box) State() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return State{b.c.producer, b.c.epoch, b.c.open, len(b.c.refused), b.c.bytes()}
+	s := State{Producer: b.c.producer, Epoch: b.c.epoch, Open: b.c.open, Refused: len(b.c.refused),
+		Live: b.c.live(), Bytes: b.c.bytes(), Limit: b.cfg.writesBytesMax()}
+	if at := b.c.oldest(); at != 0 {
+		s.Oldest = time.Unix(0, at)
+	}
+	return s
 }
 
 // Add takes a write: when it returns nil, the write is on the disk, and will be delivered. It waits for room as long as
@@ -151,14 +159,16 @@ func (b *Box) synced(ctx context.Context, i *item) error {
 	return i.err
 }
 
-// fitsLocked says whether there is room for a write. Something always fits into an empty outbox. An eighth is kept for
-// what is to be written down of those that are there already.
+// writesBytesMax bounds the folder for writes: an eighth is kept for what is to be written down of those that are there.
+func (c *Config) writesBytesMax() int64 { return c.BytesMax - c.BytesMax/8 }
+
+// fitsLocked says whether there is room for a write. Something always fits into an empty outbox.
 func (b *Box) fitsLocked(size int64) bool {
 	if len(b.pending) == 0 && b.c.open+len(b.c.refused) == 0 {
 		return true
 	}
 	return b.bytes+size <= b.cfg.PendingBytesMax && b.c.open+len(b.c.refused)+len(b.pending) < b.cfg.WritesMax &&
-		b.c.bytes()+b.bytes+size <= b.cfg.BytesMax-b.cfg.BytesMax/8
+		b.c.bytes()+b.bytes+size <= b.cfg.writesBytesMax()
 }
 
 func (b *Box) fullLocked() string {

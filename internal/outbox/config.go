@@ -66,7 +66,7 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Deps is what the process hands over. All are needed, but Report.
+// Deps is what the process hands over. All are needed, but Report and Ended.
 type Deps struct {
 	FS     disk.FS
 	Logger *slog.Logger
@@ -77,7 +77,10 @@ type Deps struct {
 	// Report gives the application a write back that cannot be delivered. It is called for one write at a time; after
 	// an error it is called again for the same. nil keeps such writes.
 	Report func(context.Context, Undelivered) error
-	NewID  func() string // never twice the same
+	// Ended is told of every outcome that is on the disk, for counting: also those of earlier processes' writes. It must
+	// not block. Before it is called, the write's Watcher may have been.
+	Ended func(Outcome)
+	NewID func() string // never twice the same
 	Host
 }
 

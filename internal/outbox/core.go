@@ -24,6 +24,7 @@ type Write struct {
 // entry is a write that has no answer. Its rows are on the disk only.
 type entry struct {
 	ordinal  uint64
+	time     int64 // when it was taken, in nanoseconds since 1970
 	at       place
 	sequence uint64 // 0: it was certainly never sent
 }
@@ -115,6 +116,10 @@ func (c *core) apply(r record, at place) error {
 	return nil
 }
 
+// forgotten is the end of what was sent before the cluster forgot the producer.
+var forgotten = Refusal{Name: string(api.Expired), Unknown: true,
+	Message: "the application was away for longer than the cluster remembers what it had sent"}
+
 // applyEpoch: if the cluster has forgotten what was sent before, nobody will ever know what became of it.
 func (c *core) applyEpoch(r epochRecord) {
 	c.epoch, c.given = r.Epoch, 0
@@ -125,8 +130,7 @@ func (c *core) applyEpoch(r epochRecord) {
 		q := c.tables[name]
 		for len(q.open) > 0 && q.open[0].sequence != 0 {
 			e, _ := c.remove(name, q.open[0].ordinal)
-			c.refuse(name, e, Refusal{Name: string(api.Expired), Unknown: true, Message: "the application was away for " +
-				"longer than the cluster remembers what it had sent"})
+			c.refuse(name, e, forgotten)
 		}
 	}
 }
@@ -144,7 +148,7 @@ func (c *core) applyWrite(w *Write, at place) *entry {
 		c.dead(q.open[i].at)
 		q.open[i].at = at
 	} else {
-		q.open = slices.Insert(q.open, i, entry{ordinal: w.Ordinal, at: at})
+		q.open = slices.Insert(q.open, i, entry{ordinal: w.Ordinal, time: w.Time, at: at})
 		c.open++
 	}
 	return &q.open[i]
@@ -248,6 +252,35 @@ func (c *core) names() []string {
 func (c *core) bytes() (n int64) {
 	for i := range c.files {
 		n += c.files[i].size
+	}
+	return n
+}
+
+// oldest is when the oldest write without an answer was taken, in nanoseconds since 1970; 0: there is none.
+func (c *core) oldest() (at int64) {
+	for _, q := range c.tables {
+		if len(q.open) > 0 && (at == 0 || q.open[0].time < at) {
+			at = q.open[0].time
+		}
+	}
+	return at
+}
+
+// numbered are the ordinals of the writes without an answer that may have been sent, rising.
+func (c *core) numbered() (ordinals []uint64) {
+	for _, q := range c.tables {
+		for i := 0; i < len(q.open) && q.open[i].sequence != 0; i++ {
+			ordinals = append(ordinals, q.open[i].ordinal)
+		}
+	}
+	slices.Sort(ordinals)
+	return ordinals
+}
+
+// live is how many bytes of the files are writes that are open or refused.
+func (c *core) live() (n int64) {
+	for i := range c.files {
+		n += c.files[i].live
 	}
 	return n
 }

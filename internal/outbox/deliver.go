@@ -135,9 +135,12 @@ func (b *Box) settle(records []record) {
 	b.tell(ordinals, outcomes)
 }
 
-// tell tells those who watch writes.
+// tell tells those who watch writes, and whoever counts.
 func (b *Box) tell(ordinals []uint64, outcomes []Outcome) {
 	for i, o := range ordinals {
+		if b.deps.Ended != nil {
+			b.deps.Ended(outcomes[i])
+		}
 		b.mu.Lock()
 		watcher := b.watched[o]
 		b.mu.Unlock()

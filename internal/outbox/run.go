@@ -15,6 +15,9 @@ func (b *Box) Run(ctx context.Context) error {
 	b.start(b.flush)
 	if b.deps.Report != nil {
 		b.start(b.report)
+	} else if n := b.State().Refused; n > 0 {
+		b.deps.Logger.Warn("writes that could not be delivered wait for the application to take them back",
+			"folder", b.cfg.Dir, "writes", n)
 	}
 	for ctx.Err() == nil && b.ended() == nil {
 		if renew, ok := b.register(ctx); ok && b.registered(ctx, renew) {
@@ -72,27 +75,20 @@ func (b *Box) register(ctx context.Context) (renew time.Duration, ok bool) {
 		b.end(fmt.Errorf("producer %s: epoch %d is too large to number writes under it", s.Producer, answer.Epoch))
 		return 0, false
 	}
+	b.mu.Lock()
+	sent := b.c.numbered()
+	b.mu.Unlock()
 	if err := b.put(ctx, epochRecord{Epoch: answer.Epoch, Known: answer.Known}); err != nil {
 		return 0, false
 	}
 	if !answer.Known {
-		b.forgotten()
+		outcomes := make([]Outcome, len(sent))
+		for i := range outcomes {
+			outcomes[i].Refusal = &forgotten
+		}
+		b.tell(sent, outcomes)
 	}
 	return max(time.Duration(answer.RenewSeconds)*time.Second, time.Second), true
-}
-
-// forgotten tells those who watch writes that the cluster has forgotten.
-func (b *Box) forgotten() {
-	b.mu.Lock()
-	var ordinals []uint64
-	var outcomes []Outcome
-	for i := range b.c.refused {
-		if r := b.c.refused[i]; b.watched[r.ordinal] != nil {
-			ordinals, outcomes = append(ordinals, r.ordinal), append(outcomes, Outcome{Refusal: &r.refusal})
-		}
-	}
-	b.mu.Unlock()
-	b.tell(ordinals, outcomes)
 }
 
 // pause waits before something is tried again.
