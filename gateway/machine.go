@@ -90,5 +90,11 @@ func (m *Machine) Heard(h api.Heartbeat)      { m.s.routes.heard(h) }
 func (m *Machine) SetTopology(t api.Topology) { m.s.routes.setTopology(t) }
 func (m *Machine) Sweep()                     { m.s.routes.sweep() }
 
+// Doubtful says that the topology is to be asked for: there is none yet, or a node contradicts it.
+func (m *Machine) Doubtful() bool { return m.s.routes.doubtful() }
+
+// Writable says whether a primary can be written to, as far as this gateway knows.
+func (m *Machine) Writable(primary string) bool { return m.s.routes.writable(primary) }
+
 // Held is how many bytes and requests are without an answer.
 func (m *Machine) Held() (bytes int64, requests int) { return m.s.held.sizes() }

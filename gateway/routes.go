@@ -103,12 +103,6 @@ func (r *routes) sweep() {
 	}
 }
 
-func (r *routes) stale() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.core.view.Stale(r.now())
-}
-
 func (r *routes) settled() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,6 +114,13 @@ func (r *routes) ready() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.core.view.Candidates(r.now())) > 0
+}
+
+func (r *routes) writable(primary string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.core.view.Candidate(primary, r.now())
+	return ok
 }
 
 func (r *routes) unanswered() (n int64) {

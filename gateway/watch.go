@@ -62,7 +62,7 @@ func (s *Service) askTopology(ctx context.Context) {
 	var asked time.Time
 	failures := 0
 	for {
-		if !s.routes.known() || s.routes.stale() || time.Since(asked) >= topologyInterval {
+		if s.routes.doubtful() || time.Since(asked) >= topologyInterval {
 			attempt, cancel := context.WithTimeout(ctx, topologyAttempt)
 			t, err := s.deps.Sequencer.Topology(attempt)
 			cancel()
@@ -85,4 +85,12 @@ func (r *routes) known() bool {
 	defer r.mu.Unlock()
 	_, known := r.core.view.Topology()
 	return known
+}
+
+// doubtful says that there is no topology, or that a node contradicts it.
+func (r *routes) doubtful() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, known := r.core.view.Topology()
+	return !known || r.core.view.Stale(r.now())
 }

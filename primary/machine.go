@@ -2,6 +2,7 @@ package primary
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -66,16 +67,29 @@ func (m *Machine) Drain() { m.s.step(func(c *core, now time.Duration) { c.drain(
 // Fence ends the primary at once, because its epoch is over.
 func (m *Machine) Fence() { m.s.Fence() }
 
+// GiveUp ends a drain that has taken Config.DrainFor: what is open has an unknown outcome.
+func (m *Machine) GiveUp() { m.s.step(func(c *core, _ time.Duration) { c.stop(errDrainOver) }) }
+
+// ProbeInterval is how often Probe is to be called: it asks whether what the primary needs can be reached, if that is in
+// doubt.
+const ProbeInterval = reachLook
+
+// Probe is to be called every ProbeInterval until the machine has ended.
+func (m *Machine) Probe() { m.s.probeSuspects() }
+
 // NextSequence is Service.NextSequence.
 func (m *Machine) NextSequence() uint64 { return m.s.NextSequence() }
 
 // Load is what the heartbeat tells.
 func (m *Machine) Load() Load { return m.s.Load() }
 
-// Ended says whether the primary has come to its end, and why: nil after a drain.
+// Ended says whether the primary has come to its end, and why: nil after a drain, also after one that was given up.
 func (m *Machine) Ended() (bool, error) {
-	if !isClosed(m.s.ended) {
+	switch {
+	case !isClosed(m.s.ended):
 		return false, nil
+	case errors.Is(m.s.endedFor, errDrainOver):
+		return true, nil
 	}
 	return true, m.s.endedFor
 }

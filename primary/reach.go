@@ -123,16 +123,20 @@ func (s *Service) probeLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			s.probeSuspects()
 		}
-		s.needs.mu.Lock()
-		sequencer, objects := s.needs.sequencer.due(s.now()), s.needs.objects.due(s.now())
-		s.needs.mu.Unlock()
-		if sequencer {
-			s.probe(&s.needs.sequencer, s.probeSequencer)
-		}
-		if objects {
-			s.probe(&s.needs.objects, s.probeObjects)
-		}
+	}
+}
+
+func (s *Service) probeSuspects() {
+	s.needs.mu.Lock()
+	sequencer, objects := s.needs.sequencer.due(s.now()), s.needs.objects.due(s.now())
+	s.needs.mu.Unlock()
+	if sequencer {
+		s.probe(&s.needs.sequencer, s.probeSequencer)
+	}
+	if objects {
+		s.probe(&s.needs.objects, s.probeObjects)
 	}
 }
 

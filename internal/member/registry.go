@@ -79,7 +79,7 @@ func persist(ctx context.Context, log *slog.Logger, what string, ask func(contex
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("%w (last error: %w)", ctx.Err(), err)
-		case refused(err):
+		case Refused(err):
 			return err
 		}
 		if attempt%25 == 0 {
@@ -93,7 +93,8 @@ func persist(ctx context.Context, log *slog.Logger, what string, ask func(contex
 	}
 }
 
-func refused(err error) bool {
+// Refused says that the registry has understood a node's request and will not do it: asking again changes nothing.
+func Refused(err error) bool {
 	for _, name := range []api.Name{api.Invalid, api.Forbidden, api.Unauthorized, api.Fenced, api.NotFound} {
 		if api.IsName(err, name) {
 			return true

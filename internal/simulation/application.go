@@ -61,6 +61,7 @@ func (a *application) start() {
 	p := c.p
 	a.starts++
 	c.catalog = &schemas{asker: asker{a.w, p}, known: make(map[string]api.Schema)}
+	c.routes = newRoutes(a.w, p)
 	fs := sim.SlowAppends(a.w.bug.outboxDisk(a.disk.Attach(p)), p)
 	p.OnEnd(func() { e.After(a.w.restart(), a.start) })
 	p.Go(func(ctx context.Context) {

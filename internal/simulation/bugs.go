@@ -1,6 +1,11 @@
 package simulation
 
-import "github.com/seed-551dd829/braid/internal/sim"
+import (
+	"fmt"
+
+	"github.com/seed-551dd829/braid/internal/history"
+	"github.com/seed-551dd829/braid/internal/sim"
+)
 
 // Bug is a planted mistake. Each is put in through what a machine is given (disk, object store, sequencer, messages)
 // or in the simulation's own shells; the services' code has none of them.
@@ -33,42 +38,57 @@ const (
 	DropWhileLive       Bug = "a holder deletes while the epoch lives"
 	ConfirmFirst        Bug = "confirm before upload"
 	ApplyPending        Bug = "a pending record applied"
+	FenceByClock        Bug = "fence checked by the clock instead of the transaction"
+	EpochRestarts       Bug = "epoch restarting at 1"
+	PromoteUnpublished  Bug = "promotion without publication"
+	NewIdentity         Bug = "identity lost on re-route"
+	NeverStepBack       Bug = "a stand-in that never steps back"
 )
 
-// Planted says of a bug which kinds of faults bring it to light, and which invariant catches it.
+// Planted says of a bug which kinds of faults bring it to light, and by what it is caught.
 type Planted struct {
-	Bug       Bug
-	Faults    []sim.Fault // made to exist, at a high rate
-	Invariant int
+	Bug    Bug
+	Faults []sim.Fault // made to exist, at a high rate
+	By     string      // I and the number of an invariant, or the name of a check that belongs to none
+}
+
+// Caught says whether a violation is the one that the bug must lead to.
+func (p Planted) Caught(v history.Violation) bool {
+	return v.Invariant > 0 && p.By == fmt.Sprintf("I%d", v.Invariant) || v.Invariant == 0 && p.By == v.Check
 }
 
 // Bugs is the table of docs/simulation.md.
 var Bugs = []Planted{
-	{AckBeforeCommit, []sim.Fault{sim.CrashNow, sim.Quick}, 2},
-	{CommitBeforeDurable, nil, 2},
-	{SkipSync, []sim.Fault{sim.ObjectPower}, 9},
-	{ReuseEpoch, []sim.Fault{sim.CrashNow}, 6},
-	{NoFencing, []sim.Fault{sim.CrashNow, sim.Delay, sim.Quick}, 6},
-	{ForgetIdentity, []sim.Fault{sim.Lose, sim.Double}, 3},
-	{ForgetRefusal, []sim.Fault{sim.Lose, sim.Double}, 5},
-	{SettleEarly, []sim.Fault{sim.Lose, sim.Delay}, 3},
-	{ReuseSequence, []sim.Fault{sim.CrashClient}, 1},
-	{ApplyOutOfOrder, nil, 4},
-	{IgnoreMask, nil, 4},
-	{ReuseTxIDs, []sim.Fault{sim.StoreConflict, sim.StoreSlow}, 1},
-	{UnknownIsFailure, []sim.Fault{sim.StoreDone, sim.Lose}, 9},
-	{GoOnAfterSync, []sim.Fault{sim.SyncFails}, 2},
-	{RecoverBehind, []sim.Fault{sim.CrashNow}, 2},
-	{RecoverBeyond, []sim.Fault{sim.CrashNow}, 4},
-	{WrongDuplicate, []sim.Fault{sim.Lose, sim.Double}, 3},
-	{OutboxSettlesEarly, []sim.Fault{sim.Lose}, 3},
-	{EpochNotRaised, []sim.Fault{sim.CrashClient}, 3},
-	{SequenceReused, []sim.Fault{sim.CrashClient}, 3},
-	{OutboxSkipsSync, []sim.Fault{sim.CrashClient}, 2},
-	{DropUnnamed, []sim.Fault{sim.StoreFreeze, sim.ObjectLate}, 2},
-	{DropWhileLive, []sim.Fault{sim.StoreFreeze, sim.ObjectAway}, 2},
-	{ConfirmFirst, nil, 9},
-	{ApplyPending, nil, 2},
+	{AckBeforeCommit, []sim.Fault{sim.CrashNow, sim.Quick}, "I2"},
+	{CommitBeforeDurable, nil, "I2"},
+	{SkipSync, []sim.Fault{sim.ObjectPower}, "I9"},
+	{ReuseEpoch, []sim.Fault{sim.CrashNow}, "I6"},
+	{NoFencing, []sim.Fault{sim.CrashNow, sim.Delay, sim.Quick}, "I6"},
+	{ForgetIdentity, []sim.Fault{sim.Lose, sim.Double}, "I3"},
+	{ForgetRefusal, []sim.Fault{sim.Lose, sim.Double}, "I5"},
+	{SettleEarly, []sim.Fault{sim.Lose, sim.Delay}, "I3"},
+	{ReuseSequence, []sim.Fault{sim.CrashClient}, "I1"},
+	{ApplyOutOfOrder, nil, "I4"},
+	{IgnoreMask, nil, "I4"},
+	{ReuseTxIDs, []sim.Fault{sim.StoreConflict, sim.StoreSlow}, "I1"},
+	{UnknownIsFailure, []sim.Fault{sim.StoreDone, sim.Lose}, "I9"},
+	{GoOnAfterSync, []sim.Fault{sim.SyncFails}, "I2"},
+	{RecoverBehind, []sim.Fault{sim.CrashNow}, "I2"},
+	{RecoverBeyond, []sim.Fault{sim.CrashNow}, "I4"},
+	{WrongDuplicate, []sim.Fault{sim.Lose, sim.Double}, "I3"},
+	{OutboxSettlesEarly, []sim.Fault{sim.Lose}, "I3"},
+	{EpochNotRaised, []sim.Fault{sim.CrashClient}, "I3"},
+	{SequenceReused, []sim.Fault{sim.CrashClient}, "I3"},
+	{OutboxSkipsSync, []sim.Fault{sim.CrashClient}, "I2"},
+	{DropUnnamed, []sim.Fault{sim.StoreFreeze, sim.ObjectLate}, "I2"},
+	{DropWhileLive, []sim.Fault{sim.StoreFreeze, sim.ObjectAway}, "I2"},
+	{ConfirmFirst, nil, "I9"},
+	{ApplyPending, nil, "I2"},
+	{FenceByClock, []sim.Fault{sim.Cut, sim.CutOneWay, sim.Delay}, "I6"},
+	{EpochRestarts, []sim.Fault{sim.CrashNow, sim.Pause}, "I6"},
+	{PromoteUnpublished, nil, "published"},
+	{NewIdentity, []sim.Fault{sim.Lose, sim.CrashNow}, "I3"},
+	{NeverStepBack, nil, "I2"},
 }
 
 // force makes the kinds of faults exist that bring the bug to light.

@@ -29,6 +29,7 @@ type client struct {
 	open     []*write       // written down and without an answer there
 	floor    uint64         // highest sequence that was written down
 	catalog  *schemas
+	routes   *routes
 	epoch    uint64
 	expired  bool              // its registration is gone
 	head     map[string]uint64 // as the client has last heard
@@ -61,6 +62,7 @@ func (c *client) start() {
 	c.p = c.w.e.Start(c.name)
 	c.starts++
 	c.catalog = &schemas{asker: asker{c.w, c.p}, known: make(map[string]api.Schema)}
+	c.routes = newRoutes(c.w, c.p)
 	c.p.OnEnd(func() {
 		if !c.done {
 			c.w.e.After(c.w.restart(), c.start)
@@ -268,7 +270,7 @@ func (c *client) grow(ctx context.Context, table string, s api.Schema, writes []
 // attempt sends writes as one group to some primary. It returns how long to wait before the next.
 func (c *client) attempt(ctx context.Context, table string, schema api.Schema, writes []*write) time.Duration {
 	frame := encode(table, schema, writes, c.w.durability())
-	to := c.w.primary()
+	to := c.routes.pick()
 	if to == nil {
 		return 200 * time.Millisecond
 	}
@@ -323,18 +325,4 @@ func encode(table string, schema api.Schema, writes []*write, d api.Durability) 
 		panic(err)
 	}
 	return segment.FinishGroup(frame, mark)
-}
-
-// primary draws one that serves, or any other node that was one, now and then.
-func (w *world) primary() *node {
-	var serving []*node
-	for _, n := range w.nodes {
-		if n.role == api.Primary && (n.primary != nil || w.e.Rand.IntN(8) == 0) {
-			serving = append(serving, n)
-		}
-	}
-	if len(serving) == 0 {
-		return nil
-	}
-	return serving[w.e.Rand.IntN(len(serving))]
 }

@@ -85,6 +85,9 @@ func (w *world) services() (all []*sim.Process) {
 	for _, g := range w.gateways {
 		all = append(all, g.p)
 	}
+	for _, f := range w.failovers {
+		all = append(all, f.p)
+	}
 	return all
 }
 
@@ -97,6 +100,9 @@ func (w *world) machines() (names []string) {
 	}
 	for _, g := range w.gateways {
 		names = append(names, g.id)
+	}
+	for _, f := range w.failovers {
+		names = append(names, f.id)
 	}
 	for _, c := range w.clients {
 		names = append(names, c.name)

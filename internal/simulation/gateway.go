@@ -9,7 +9,6 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/sim"
-	"github.com/seed-551dd829/braid/sequencer"
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
 
@@ -23,11 +22,18 @@ type gatewayProcess struct {
 	m      *gateway.Machine
 	starts int
 	ids    int
+	sent   map[string]string // frames, to the primary that got each first; of a planted bug
 }
+
+// How often a gateway asks for the topology: now and then, and soon when a node contradicts it.
+const (
+	topologyInterval = 5 * time.Second
+	staleInterval    = 250 * time.Millisecond
+)
 
 func newGateway(w *world, id string) *gatewayProcess {
 	e := w.e
-	return &gatewayProcess{w: w, id: id, cfg: gateway.Config{
+	return &gatewayProcess{w: w, id: id, sent: make(map[string]string), cfg: gateway.Config{
 		ID: id, Durability: w.durability(), MergeInterval: e.Between(-time.Millisecond, 20*time.Millisecond),
 		RequestTimeout: e.Between(time.Second, 6*time.Second), AttemptTimeout: e.Between(200*time.Millisecond, 2*time.Second),
 		OverloadWait: e.Between(50*time.Millisecond, 300*time.Millisecond), HeldBytesMax: 4000 + e.Rand.Int64N(20_000),
@@ -61,11 +67,14 @@ func (g *gatewayProcess) start() {
 	}
 	g.m = m
 	p.Go(func(ctx context.Context) {
-		for {
+		for asked := -topologyInterval; ; p.Sleep(staleInterval) {
+			if !m.Doubtful() && w.e.Now()-asked < topologyInterval {
+				continue
+			}
 			if t, err := seq.Topology(ctx); err == nil {
+				asked = w.e.Now()
 				m.SetTopology(t)
 			}
-			p.Sleep(500 * time.Millisecond)
 		}
 	})
 	p.Go(func(context.Context) {
@@ -83,17 +92,13 @@ func (g *gatewayProcess) request(ctx context.Context, p *sim.Process, to string,
 	if end, ok := ctx.Deadline(); ok {
 		patience = end.Sub(g.w.e.Clock())
 	}
-	for _, n := range g.w.nodes {
-		if n.id == to {
-			n.write(p, frame, func(a api.GroupAnswer) {
-				if a.Err != nil {
-					call.Done(answered[[]byte]{nil, a.Err})
-					return
-				}
-				call.Done(answered[[]byte]{api.AppendGroupAnswer(nil, &a), nil})
-			}, func() { call.Done(answered[[]byte]{nil, bus.ErrNoResponders}) })
+	g.w.node(to).write(p, g.w.bug.frame(g, to, frame), func(a api.GroupAnswer) {
+		if a.Err != nil {
+			call.Done(answered[[]byte]{nil, a.Err})
+			return
 		}
-	}
+		call.Done(answered[[]byte]{api.AppendGroupAnswer(nil, &a), nil})
+	}, func() { call.Done(answered[[]byte]{nil, bus.ErrNoResponders}) })
 	r, ok := call.Wait(ctx, patience)
 	if !ok {
 		return nil, bus.ErrUnknown
@@ -106,16 +111,6 @@ func (a asker) RenewProducer(_ context.Context, q api.RenewProducerRequest) erro
 		return struct{}{}, a.w.core.RenewProducer(t, q)
 	})
 	return err
-}
-
-func (a asker) Topology(_ context.Context) (api.Topology, error) {
-	return ask(a, "topology", func(ctx context.Context, s *sequencerProcess) (t api.Topology, err error) {
-		err = s.w.store.View(ctx, func(r kv.Reader) (err error) {
-			t, err = sequencer.Topology(r)
-			return err
-		})
-		return t, err
-	})
 }
 
 // through sends writes to some gateway, each as a payload of its own, and waits for all. A write without an identity

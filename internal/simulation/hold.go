@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -77,15 +76,6 @@ func (n *node) startHolder(fsys disk.FS, objects objstore.Store, seq asker) (err
 	return nil
 }
 
-// tellPeers brings a heartbeat to the other nodes.
-func (n *node) tellPeers(h api.Heartbeat) {
-	for _, other := range n.w.nodes {
-		if peers := other.peers; other != n {
-			n.w.net.Send(n.p, other.p, "heartbeat", func() { peers.Heard(h) })
-		}
-	}
-}
-
 // others are the other nodes as a primary's process sees them.
 type others struct {
 	n *node
@@ -108,12 +98,12 @@ func (o others) Drop(ctx context.Context, node string, id api.SegmentID) error {
 // ask sends a request to a node's holder and waits.
 func (o others) ask(_ context.Context, id string, request []byte) ([]byte, error) {
 	w := o.n.w
-	i := slices.IndexFunc(w.nodes, func(n *node) bool { return n.id == id })
-	if i < 0 || w.nodes[i].p.Dead() || w.nodes[i].keeper == nil {
+	to := w.node(id)
+	if to == nil || to.p.Dead() || to.keeper == nil {
 		o.p.Sleep(time.Millisecond)
 		return nil, bus.ErrNoResponders
 	}
-	to, call := w.nodes[i], sim.NewCall[answered[[]byte]](o.p)
+	call := sim.NewCall[answered[[]byte]](o.p)
 	p, data := to.p, bytes.Clone(request)
 	w.net.Send(o.p, p, "piece of a segment", func() {
 		if to.p != p || to.keeper == nil {
@@ -151,8 +141,7 @@ func (j *judge) heldBy(r *api.LogRecord) {
 		return
 	}
 	for _, id := range r.Holders {
-		i := slices.IndexFunc(j.w.nodes, func(n *node) bool { return n.id == id })
-		if i < 0 || j.w.nodes[i].has(r) {
+		if n := j.w.node(id); n == nil || n.has(r) {
 			continue
 		}
 		j.fail(history.Violation{Invariant: 2, Check: "held first", Table: r.Table, TxID: r.First, Node: id,

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/history"
 	"github.com/seed-551dd829/braid/internal/segment"
-	"github.com/seed-551dd829/braid/sequencer"
+	"github.com/seed-551dd829/braid/primary"
 	"github.com/seed-551dd829/braid/sequencer/kv"
 	"github.com/seed-551dd829/braid/sequencer/kv/memory"
 )
@@ -22,9 +22,12 @@ type judge struct {
 	history    map[string]*history.Table
 	values     int // given to rows, each once
 
-	heads   []uint64               // of the logs
-	records []api.LogRecord        // of all shards, in the order of their commit
-	epochs  map[string]uint64      // of nodes, as the store had them at the last look
+	heads   []uint64        // of the logs
+	records []api.LogRecord // of all shards, in the order of their commit
+	members api.Topology    // as the store had it at the last look
+	dead    map[string]bool // nodes that have not been live since they were declared dead
+	changes map[Change]int
+	known   uint64                 // the newest version of the topology that was published
 	owners  map[uint64]string      // of epochs: which process got it
 	first   map[string]api.Outcome // answers, by identity
 	pending []int                  // places in records
@@ -32,7 +35,7 @@ type judge struct {
 
 func newJudge(w *world) judge {
 	return judge{w: w, history: make(map[string]*history.Table), heads: make([]uint64, w.shards),
-		epochs: make(map[string]uint64), owners: make(map[uint64]string), first: make(map[string]api.Outcome)}
+		dead: make(map[string]bool), changes: make(map[Change]int), owners: make(map[uint64]string), first: make(map[string]api.Outcome)}
 }
 
 func (j *judge) fail(v history.Violation) {
@@ -80,13 +83,9 @@ func (j *judge) watch() {
 		if err := j.watchPending(r); err != nil {
 			return err
 		}
-		topology, err := sequencer.Topology(r)
-		for _, n := range topology.Nodes {
-			j.epochs[n.ID] = n.Epoch
-		}
-		return err
+		return j.watchTopology(r)
 	})
-	if err != nil && len(j.epochs) > 0 {
+	if err != nil && len(j.members.Nodes) > 0 {
 		j.fail(history.Violation{Invariant: 1, Check: "store", Detail: err.Error()})
 	}
 }
@@ -105,10 +104,7 @@ func (j *judge) watchLog(r kv.Reader, shard int) error {
 		j.heads[shard] = rec.Index
 		j.records = append(j.records, *rec)
 		j.w.e.Trace("store", "%s: TxIDs %d to %d are in segment %s", rec.Table, rec.First, rec.Last(), rec.Segment)
-		if e := j.epochs[rec.Segment.Node]; e != rec.Segment.Epoch {
-			j.fail(history.Violation{Invariant: 6, Check: "fenced", Table: rec.Table, Node: rec.Segment.Node,
-				TxID: rec.First, Detail: fmt.Sprintf("committed by epoch %d, when %d was registered", rec.Segment.Epoch, e)})
-		}
+		j.mayCommit(rec)
 		// Durable before committed: whatever is in the log has its bytes.
 		if rec.State == api.Pending {
 			j.pending = append(j.pending, len(j.records)-1)
@@ -123,14 +119,31 @@ func (j *judge) watchLog(r kv.Reader, shard int) error {
 	return nil
 }
 
-// owns notes that a process of a node was given an epoch (I6).
-func (j *judge) owns(n *node, epoch uint64) {
-	process := fmt.Sprintf("%s, start %d", n.id, n.starts)
-	if other, taken := j.owners[epoch]; taken && other != process {
-		j.fail(history.Violation{Invariant: 6, Check: "one owner", Node: n.id,
-			Detail: fmt.Sprintf("epoch %d is of %s and of %s", epoch, other, process)})
+// mayCommit checks that the epoch of a record was the registered one of its node, and not fenced, just before the
+// transaction (I6): of all epochs of a node one at most can commit.
+func (j *judge) mayCommit(r *api.LogRecord) {
+	fail := func(what string, args ...any) {
+		j.fail(history.Violation{Invariant: 6, Check: "fenced", Table: r.Table, Node: r.Segment.Node, TxID: r.First,
+			Detail: fmt.Sprintf("committed by epoch %d, ", r.Segment.Epoch) + fmt.Sprintf(what, args...)})
 	}
-	j.owners[epoch] = process
+	n, member := j.members.Node(r.Segment.Node)
+	switch {
+	case !member:
+		fail("when the node was no member")
+	case n.Epoch != r.Segment.Epoch:
+		fail("when %d was registered", n.Epoch)
+	case n.State == api.Dead:
+		fail("after it was declared dead")
+	}
+}
+
+// owns notes that a registration was given an epoch (I6).
+func (j *judge) owns(node, attempt string, epoch uint64) {
+	if other, taken := j.owners[epoch]; taken && other != attempt {
+		j.fail(history.Violation{Invariant: 6, Check: "one owner", Node: node,
+			Detail: fmt.Sprintf("epoch %d was given to registration %s and to %s", epoch, other, attempt)})
+	}
+	j.owners[epoch] = attempt
 }
 
 // answer compares the answers that writes get, each however often it is sent (I3, I5).
@@ -173,9 +186,9 @@ func (j *judge) tolerable(table string, err *api.Error) {
 }
 
 // bounded checks a primary's bound (I7).
-func (j *judge) bounded(n *node) {
-	if l := n.primary.Load(); l.Fraction > 1 {
-		j.fail(history.Violation{Invariant: 7, Check: "admission", Node: n.id,
+func (j *judge) bounded(id string, m *primary.Machine) {
+	if l := m.Load(); l.Fraction > 1 {
+		j.fail(history.Violation{Invariant: 7, Check: "admission", Node: id,
 			Detail: fmt.Sprintf("%.2f of the bound admitted", l.Fraction)})
 	}
 }

@@ -15,12 +15,15 @@ type Summary struct {
 	Failed []Result
 	Fired  map[sim.Fault]int
 	Writes map[history.Outcome]int
+
+	Changes map[Change]int
 }
 
 // Many runs seeds from, from+1, …, as many at once as there are processors. With twice, each is run again, and must
 // leave the same trace.
 func Many(from uint64, seeds int, twice bool) Summary {
-	s := Summary{Seeds: seeds, Fired: make(map[sim.Fault]int), Writes: make(map[history.Outcome]int)}
+	s := Summary{Seeds: seeds, Fired: make(map[sim.Fault]int), Writes: make(map[history.Outcome]int),
+		Changes: make(map[Change]int)}
 	next := make(chan uint64)
 	var mu sync.Mutex
 	var workers sync.WaitGroup
@@ -63,13 +66,21 @@ func (s *Summary) add(r Result) {
 	for o, n := range r.Writes {
 		s.Writes[o] += n
 	}
+	for c, n := range r.Changes {
+		s.Changes[c] += n
+	}
 }
 
-// Silent lists the kinds of faults that never fired.
-func (s *Summary) Silent() (silent []sim.Fault) {
+// Silent lists the kinds of faults that never fired, and the changes that never happened.
+func (s *Summary) Silent() (silent []string) {
 	for _, f := range sim.Faults {
 		if s.Fired[f] == 0 {
-			silent = append(silent, f)
+			silent = append(silent, string(f))
+		}
+	}
+	for _, c := range Changes {
+		if s.Changes[c] == 0 {
+			silent = append(silent, string(c))
 		}
 	}
 	return silent

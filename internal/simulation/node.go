@@ -3,37 +3,61 @@ package simulation
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-551dd829/braid/internal/api"
-	"github.com/seed-551dd829/braid/internal/disk"
-	"github.com/seed-551dd829/braid/internal/objstore"
+	"github.com/seed-551dd829/braid/internal/member"
 	"github.com/seed-551dd829/braid/internal/sim"
 	"github.com/seed-551dd829/braid/primary"
 	"github.com/seed-551dd829/braid/replicator"
 )
 
-// node is one machine: its disk, and the process that runs on it now. A process starts as cluster.RunNode does.
+// node is one machine: its disk, and the process that runs on it now. A process lives as cluster.RunNode does.
 type node struct {
 	w    *world
 	id   string
-	role api.Role
+	role api.Role // that it registers with
 	disk *sim.Disk
 	cfg  primary.Config
 	pace replicator.Config
 
+	mark string // of its data folder
+	down bool   // its next process does not start by itself
+
+	unfenced time.Duration // when its process has last seen its epoch in a topology
+
 	p          *sim.Process
 	starts     int
 	epoch      uint64 // of the last process that registered
-	state      api.State
+	life       *life
 	hints      []chan struct{}
 	hinted     []replicator.Hint
 	replicator *replicator.Machine
-	primary    *primary.Machine
+	part       *primaryPart // nil: it takes no writes
 	holding
+}
+
+// primaryPart is what takes writes, while it runs.
+type primaryPart struct {
+	m      *primary.Machine
+	serves bool // groups reach it
+}
+
+func (p *primaryPart) ended() bool {
+	ended, _ := p.m.Ended()
+	return ended
+}
+
+// drainFor is how long a drain may take: shorter than in a cluster, so that it happens to be too short.
+const drainFor = 5 * time.Second
+
+func (p *primaryPart) drain(process *sim.Process) {
+	p.m.Drain()
+	process.After(drainFor, p.m.GiveUp)
 }
 
 const (
@@ -61,46 +85,33 @@ func (n *node) draw() {
 func (n *node) start() {
 	n.p = n.w.e.Start(n.id)
 	n.starts++
-	n.state, n.primary, n.replicator, n.keeper = "", nil, nil, nil
+	n.part, n.replicator, n.keeper = nil, nil, nil
 	n.hinted = make([]replicator.Hint, n.w.shards)
 	n.hints = make([]chan struct{}, n.w.shards)
 	for i := range n.hints {
 		n.hints[i] = make(chan struct{}, 1)
 	}
-	fsys := n.disk.Attach(n.p)
+	n.life = newLife(n)
 	n.p.OnEnd(func() {
-		n.state = ""
-		n.w.e.After(n.w.restart(), n.start)
+		if !n.down {
+			n.w.e.After(n.w.restart(), n.start)
+		}
 	})
 	n.w.e.Trace(n.id, "starts, the %d. time", n.starts)
-	n.p.Go(func(ctx context.Context) {
-		if err := n.run(ctx, fsys); err != nil {
-			n.w.e.Trace(n.id, "ends: %v", err)
-			n.p.End()
+	n.p.Go(n.life.run)
+	n.p.Go(func(context.Context) {
+		for {
+			n.beat()
+			n.p.Sleep(member.HeartbeatInterval)
 		}
 	})
 }
 
-// run starts the node's parts in their order, and ends once it is live.
-func (n *node) run(ctx context.Context, fsys disk.FS) error {
-	seq := asker{n.w, n.p}
-	epoch, err := n.register(ctx, seq)
-	if err != nil {
-		return err
-	}
-	n.state = api.Recovering
-	n.p.Go(func(context.Context) { n.beat(epoch) })
-	objects := n.w.objects.For(n.p)
-	if n.role == api.Primary {
-		_, err := primary.Settle(ctx, primary.SettleConfig{ID: n.id, Epoch: epoch, SegmentsDir: segmentsDir},
-			primary.SettleDeps{FS: fsys, Objects: objects, Logger: n.w.log})
-		if err != nil {
-			return fmt.Errorf("settle: %w", err)
-		}
-	}
-	catalog := &schemas{asker: seq, known: make(map[string]api.Schema)}
+// startParts starts what goes on whatever becomes of the node's epoch and role.
+func (n *node) startParts(l *life) (err error) {
 	n.replicator, err = replicator.NewMachine(n.pace, replicator.Deps{
-		FS: fsys, Objects: objects, Sequencer: n.w.bug.log(n, seq), Catalog: catalog, Shards: n.w.shards, Logger: n.w.log,
+		FS: l.fs, Objects: l.objects, Sequencer: n.w.bug.log(n, l.seq), Catalog: l.catalog, Shards: n.w.shards,
+		Logger: n.w.log,
 	}, n.w.e.Clock)
 	if err != nil {
 		return fmt.Errorf("open tables: %w", err)
@@ -109,67 +120,47 @@ func (n *node) run(ctx context.Context, fsys disk.FS) error {
 		n.p.Go(func(ctx context.Context) { n.follow(ctx, shard) })
 	}
 	n.p.Go(n.checkpoints)
-	if err := n.startHolder(fsys, objects, seq); err != nil {
-		return err
-	}
-	for n.replicator.Lag() >= 20 {
-		n.p.Sleep(20 * time.Millisecond)
-	}
-	if n.role == api.Primary {
-		if err := n.startPrimary(fsys, objects, seq, catalog, epoch); err != nil {
-			return err
-		}
-	}
-	return n.goLive(ctx, seq, epoch)
+	return n.startHolder(l.fs, l.objects, l.seq)
 }
 
-func (n *node) register(ctx context.Context, seq asker) (uint64, error) {
-	r := api.RegisterNodeRequest{ID: n.id, Role: n.role, Mark: "disk of " + n.id,
-		Attempt: fmt.Sprintf("%s-%d", n.id, n.starts)}
-	for {
-		a, err := n.w.bug.register(n, seq)(ctx, r)
-		if err == nil {
-			n.epoch = a.Epoch
-			n.w.owns(n, a.Epoch)
-			n.w.e.Trace(n.id, "has epoch %d", a.Epoch)
-			return a.Epoch, nil
-		}
-		if api.IsName(err, api.Invalid) || api.IsName(err, api.Forbidden) {
-			return 0, err
-		}
-		n.p.Sleep(100 * time.Millisecond)
+// self is what the node's process says of itself; ok is false if it has nothing to say.
+func (n *node) self() (s member.Self, ok bool) {
+	if n.p.Dead() {
+		return s, false
 	}
+	return n.life.core.Self()
 }
 
-func (n *node) goLive(ctx context.Context, seq asker, epoch uint64) error {
-	for {
-		_, err := seq.SetNodeState(ctx, api.NodeStateRequest{ID: n.id, Epoch: epoch, State: api.Live})
-		switch {
-		case err == nil:
-			n.state = api.Live
-			n.w.e.Trace(n.id, "is live")
-			return nil
-		case api.IsName(err, api.Fenced):
-			return err
-		}
-		n.p.Sleep(100 * time.Millisecond)
+// beat tells everybody how the node is.
+func (n *node) beat() {
+	self, ok := n.self()
+	if !ok {
+		return
 	}
+	h := api.Heartbeat{ID: n.id, Role: self.Role, State: self.State, Epoch: self.Epoch, Senders: 1}
+	if n.replicator != nil {
+		h.Lag = n.replicator.Lag()
+	}
+	if n.part != nil {
+		l := n.part.m.Load()
+		h.Load, h.FreeBytes, h.Senders, h.Unable = l.Fraction, l.FreeBytes, max(1, l.Senders), l.Unable
+	}
+	n.w.tellHeartbeat(n, h)
 }
 
-// beat tells the gateways five times a second how the node is.
-func (n *node) beat(epoch uint64) {
-	for {
-		h := api.Heartbeat{ID: n.id, Role: n.role, State: n.state, Epoch: epoch, Senders: 1}
-		if n.primary != nil {
-			l := n.primary.Load()
-			h.Load, h.FreeBytes, h.Senders = l.Fraction, l.FreeBytes, max(1, l.Senders)
-		}
-		for _, g := range n.w.gateways {
-			m := g.m
-			n.w.net.Send(n.p, g.p, "heartbeat", func() { m.Heard(h) })
-		}
-		n.tellPeers(h)
-		n.p.Sleep(200 * time.Millisecond)
+// info answers who asks the node itself.
+func (n *node) info() api.NodeInfo {
+	self, _ := n.life.core.Self()
+	return api.NodeInfo{Node: api.Node{ID: n.id, Role: self.Role, State: self.State, Epoch: self.Epoch}}
+}
+
+// heardTopology is what a topology means to the parts beside the node's life.
+func (n *node) heardTopology(t api.Topology) {
+	if own, ok := t.Node(n.id); ok && own.Epoch == n.epoch && own.State != api.Dead {
+		n.unfenced = n.w.e.Now()
+	}
+	if n.keeper != nil {
+		n.keeper.Topology(&t)
 	}
 }
 
@@ -201,39 +192,29 @@ func (n *node) checkpoints(context.Context) {
 	for {
 		n.p.Sleep(n.pace.CheckpointInterval)
 		if err := n.replicator.Checkpoint(); err != nil {
-			n.w.e.Trace(n.id, "ends: checkpoint failed")
-			n.p.End()
+			n.life.event(func(c *member.Life) { c.Failed(errCheckpoint) })
+			return
 		}
 	}
 }
 
-func (n *node) startPrimary(
-	fsys disk.FS, objects objstore.Store, seq asker, catalog *schemas, epoch uint64,
-) error {
+// errCheckpoint is told without its reason, which may hold the random name of a temporary file: a trace is the same each
+// time.
+var errCheckpoint = errors.New("checkpoint failed")
+
+// newPrimary makes what takes writes under an epoch.
+func (n *node) newPrimary(l *life, epoch, first uint64) (*primaryPart, error) {
 	cfg := n.cfg
-	cfg.Epoch = epoch
+	cfg.Epoch, cfg.FirstSequence = epoch, first
 	var m *primary.Machine
 	host := primary.Host{Now: n.w.e.Now, Go: n.p.Go, Wake: func(at time.Duration) {
 		n.p.After(at-n.w.e.Now(), func() { m.Tick() })
 	}}
 	m, err := primary.NewMachine(cfg, primary.Deps{
-		FS: n.w.bug.disk(fsys), Objects: n.w.bug.puts(n, objects), Sequencer: n.w.bug.commits(n, seq), Catalog: catalog,
-		Shards: n.w.shards, Logger: n.w.log, Holders: others{n, n.p},
+		FS: n.w.bug.disk(l.fs), Objects: n.w.bug.puts(n, l.objects), Sequencer: n.w.bug.commits(n, l.seq),
+		Catalog: l.catalog, Shards: n.w.shards, Logger: n.w.log, Holders: others{n, n.p},
 	}, host)
-	if err != nil {
-		return err
-	}
-	n.primary = m
-	n.p.Go(func(ctx context.Context) {
-		for {
-			if ended, err := m.Ended(); ended {
-				n.w.e.Trace(n.id, "ends: the primary has stopped (fenced: %t)", err == primary.ErrFenced)
-				n.p.End()
-			}
-			n.p.Sleep(50 * time.Millisecond)
-		}
-	})
-	return nil
+	return &primaryPart{m: m}, err
 }
 
 // reply sends a primary's answer back.
@@ -261,15 +242,16 @@ func (n *node) write(from *sim.Process, frame []byte, answer func(api.GroupAnswe
 		return
 	}
 	n.w.net.Send(from, p, "group", func() {
-		if n.p != p || n.primary == nil {
+		part := n.part
+		if n.p != p || part == nil || !part.serves || part.ended() {
 			n.w.net.Send(p, from, "no responders of "+n.id, silent)
 			return
 		}
-		n.primary.Take(from.Name, bytes.Clone(frame), reply(func(a api.GroupAnswer) {
+		part.m.Take(from.Name, bytes.Clone(frame), reply(func(a api.GroupAnswer) {
 			a = n.w.bug.answer(n.w, frame, a)
-			n.w.bounded(n)
+			n.w.bounded(n.id, part.m)
 			n.w.net.Send(p, from, "answer to group", func() { answer(a) })
 		}))
-		n.w.bounded(n)
+		n.w.bounded(n.id, part.m)
 	})
 }

@@ -64,7 +64,7 @@ func TestPageListsEveryPlantedBug(t *testing.T) {
 			faults = []string{"none"}
 		}
 		got := fmt.Sprint(table[i][0], ": ", table[i][2], ": ", table[i][3])
-		want := fmt.Sprintf("%s: %s: I%d", b.Bug, strings.Join(faults, ", "), b.Invariant)
+		want := fmt.Sprintf("%s: %s: %s", b.Bug, strings.Join(faults, ", "), b.By)
 		if got != want {
 			t.Errorf("the page has %q, the code has %q", got, want)
 		}

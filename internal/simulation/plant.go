@@ -91,6 +91,8 @@ func (b Bug) commits(n *node, a asker) primary.Sequencer {
 		return deletingSequencer{a, n}
 	case ConfirmFirst:
 		return eagerSequencer{a}
+	case FenceByClock:
+		return clockSequencer{a, n}
 	}
 	return a
 }
@@ -134,8 +136,9 @@ func (b Bug) register(
 	n *node, a asker,
 ) func(context.Context, api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
 	if b == ReuseEpoch && n.epoch > 0 {
-		return func(context.Context, api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
-			return api.RegisterNodeAnswer{Epoch: n.epoch}, nil
+		return func(ctx context.Context, _ api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
+			t, err := a.Topology(ctx)
+			return api.RegisterNodeAnswer{Epoch: n.epoch, Topology: t}, err
 		}
 	}
 	return a.RegisterNode
@@ -204,7 +207,11 @@ func swapNeighbours(records []api.LogRecord) {
 func (b Bug) registration(
 	w *world, f func(kv.Txn, api.RegisterNodeRequest) (api.RegisterNodeAnswer, error),
 ) func(kv.Txn, api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
-	if b != NoFencing {
+	switch b {
+	case EpochRestarts:
+		return restarting(f)
+	case NoFencing, FenceByClock:
+	default:
 		return f
 	}
 	return func(t kv.Txn, r api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
@@ -221,6 +228,7 @@ func (b Bug) registration(
 
 // Kinds of the store's keys, as docs/formats/store.md has them.
 const (
+	epochKind  = 0x02
 	nodeKind   = 0x04
 	answerKind = 0x32
 	plainKind  = 0x40
@@ -242,7 +250,7 @@ func (t *recordingTxn) Set(key, value []byte) {
 // transaction is a commit's as the bug has it; node and epoch are of its first request.
 func (b Bug) transaction(w *world, t kv.Txn, node string, epoch uint64) kv.Txn {
 	switch b {
-	case NoFencing:
+	case NoFencing, FenceByClock:
 		return unfencedTxn{t, w.registrations[[2]any{node, epoch}]}
 	case ForgetIdentity:
 		return forgetfulTxn{t, true}
@@ -252,7 +260,7 @@ func (b Bug) transaction(w *world, t kv.Txn, node string, epoch uint64) kv.Txn {
 	return t
 }
 
-// unfencedTxn sees a node as it was when it registered under an older epoch.
+// unfencedTxn sees a node as it was when it registered under the epoch that commits.
 type unfencedTxn struct {
 	kv.Txn
 	old set

@@ -285,14 +285,6 @@ func (a asker) Schema(_ context.Context, q api.SchemaRequest) (api.SchemaAnswer,
 	return asked(a, "schema", q, a.w.core.GrowSchema)
 }
 
-func (a asker) RegisterNode(_ context.Context, q api.RegisterNodeRequest) (api.RegisterNodeAnswer, error) {
-	return asked(a, "register "+q.ID, q, a.w.bug.registration(a.w, a.w.core.RegisterNode))
-}
-
-func (a asker) SetNodeState(_ context.Context, q api.NodeStateRequest) (api.NodeStateAnswer, error) {
-	return asked(a, "state of "+q.ID, q, a.w.core.SetNodeState)
-}
-
 func (a asker) RegisterProducer(
 	_ context.Context, q api.RegisterProducerRequest,
 ) (api.RegisterProducerAnswer, error) {

@@ -31,6 +31,7 @@ type Result struct {
 	Violations []history.Violation
 	Fired      map[sim.Fault]int
 	Writes     map[history.Outcome]int
+	Changes    map[Change]int
 }
 
 // Options of a run.
@@ -55,6 +56,7 @@ type world struct {
 	core       sequencer.Core
 	sequencers []*sequencerProcess
 	nodes      []*node
+	failovers  []*failoverProcess
 	gateways   []*gatewayProcess
 	clients    []*client
 	apps       []*application
@@ -62,6 +64,7 @@ type world struct {
 
 	judge
 	over    bool // faults are
+	quiet   bool // everything has come to rest since
 	doubles bool // the network does
 
 	// What planted bugs remember.
@@ -84,7 +87,7 @@ func Run(seed uint64, o Options) Result {
 	}
 	w.compare()
 	r := Result{Seed: seed, Hash: w.e.Hash(), Violations: w.violations, Fired: w.chaos.Fired,
-		Writes: make(map[history.Outcome]int)}
+		Changes: w.changes, Writes: make(map[history.Outcome]int)}
 	for _, t := range w.history {
 		for i := range t.Writes {
 			r.Writes[t.Writes[i].Outcome]++
@@ -124,12 +127,19 @@ func (w *world) start() {
 		w.sequencers = append(w.sequencers, s)
 		s.start()
 	}
+	cfg := w.drawFailover()
+	for i := range 2 + w.e.Rand.IntN(2) {
+		f := &failoverProcess{w: w, id: fmt.Sprintf("f%d", i+1), cfg: cfg}
+		f.start()
+		w.failovers = append(w.failovers, f)
+	}
 	primaries := 1 + w.e.Rand.IntN(3)
 	for i := range primaries + w.e.Rand.IntN(3) {
 		n := &node{w: w, id: fmt.Sprintf("p%d", i+1), role: api.Primary, disk: sim.NewDisk(w.e, w.chaos)}
 		if i >= primaries {
 			n.id, n.role = fmt.Sprintf("r%d", i-primaries+1), api.Replica
 		}
+		n.mark = "disk of " + n.id
 		n.draw()
 		w.nodes = append(w.nodes, n)
 		n.start()
@@ -158,7 +168,15 @@ func (w *world) settle() {
 	w.chaos.End()
 	w.net.Heal()
 	w.e.Trace("faults", "are over")
-	rested := false
+	w.rest()
+	if !w.bad() && (w.e.Rand.IntN(3) == 0 || w.bug.needsFailover()) {
+		w.failOver()
+		w.rest()
+	}
+}
+
+func (w *world) rest() {
+	rested := w.bad()
 	w.e.After(0, func() { w.look(&rested) })
 	w.e.Run(w.e.Now()+3*time.Minute, func() bool { return rested || w.bad() })
 	if !rested && !w.bad() {
@@ -189,8 +207,8 @@ func (w *world) unrest() string {
 		}
 	}
 	for _, n := range w.nodes {
-		if n.state != api.Live || n.p.Dead() {
-			return "node " + n.id + " is not live"
+		if n.p.Dead() || n.replicator == nil {
+			return "node " + n.id + " does not run"
 		}
 		for shard := range w.shards {
 			if n.replicator.Tables().Position(shard) != w.heads[shard] || n.replicator.Lag() > 0 {
@@ -200,11 +218,11 @@ func (w *world) unrest() string {
 		if n.replicator.Pending() {
 			return "tables of node " + n.id + " stand at pending records"
 		}
-		if n.primary != nil && n.primary.Load().Fraction > 0 {
+		if n.part != nil && n.part.m.Load().Fraction > 0 {
 			return "primary " + n.id + " has undecided groups"
 		}
 	}
-	return ""
+	return w.misplaced()
 }
 
 // sequencer returns one that is asked; nil if none lives.

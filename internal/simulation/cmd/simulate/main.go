@@ -66,12 +66,15 @@ func many(from uint64, seeds int, twice bool) bool {
 	for _, f := range sim.Faults {
 		fmt.Printf("%8d  %s\n", s.Fired[f], f)
 	}
+	for _, c := range simulation.Changes {
+		fmt.Printf("%8d  %s\n", s.Changes[c], c)
+	}
 	fmt.Printf("%d seeds in %s, %d failed; %d writes acknowledged, %d refused with a conflict, %d unknown\n", s.Seeds,
 		time.Since(began).Round(time.Second), len(s.Failed), s.Writes[history.Acknowledged], s.Writes[history.Conflicted],
 		s.Writes[history.Unknown])
 	silent := s.Silent()
 	if len(silent) > 0 {
-		fmt.Println("kinds of faults that never fired:", silent)
+		fmt.Printf("never happened: %q\n", silent)
 	}
 	return len(s.Failed) == 0 && len(silent) == 0
 }
