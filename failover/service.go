@@ -60,6 +60,7 @@ func (s *Service) Run(ctx context.Context) error {
 	service, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
 		Name: "braid-failover", Version: api.Version, Logger: s.deps.Logger, Registerer: s.deps.Registerer,
 		Description: "failover " + id + ": declares nodes dead, puts stand-ins in their place",
+		Inboxes:     s.deps.Subjects.Inboxes,
 	})
 	if err != nil {
 		return fmt.Errorf("failover %s: %w", id, err)

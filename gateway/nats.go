@@ -29,6 +29,7 @@ func (s *Service) listen() (*bus.Service, error) {
 	b, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
 		Name: "braid-gateway", Version: api.Version, Description: "gateway " + s.cfg.ID + ": takes rows into tables",
 		Logger: s.log, Registerer: s.deps.Registerer,
+		Inboxes: s.deps.Subjects.Inboxes,
 	})
 	if err != nil {
 		return nil, err

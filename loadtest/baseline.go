@@ -23,7 +23,7 @@ func measureBaseline(
 		return nil, fmt.Errorf("baseline: %w", err)
 	}
 	defer closeAll()
-	subject := nats.NewInbox() // nobody else's
+	subject := conns[0].NewInbox() // nobody else's
 	answer := []byte(`{"results":[{"table":"cpu","txid":1234567,"rows":1}]}`)
 	var failed atomic.Pointer[error]
 	sub, err := conns[0].Subscribe(subject, func(m *nats.Msg) {

@@ -134,6 +134,7 @@ func (s *Service) serve(ctx context.Context) error {
 	b, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
 		Name: "braid-primary", Version: api.Version, Logger: s.log, Registerer: s.deps.Registerer,
 		Description: "primary " + s.cfg.ID + ": makes groups durable and has them committed",
+		Inboxes:     s.deps.Subjects.Inboxes,
 	})
 	if err != nil {
 		return fmt.Errorf("primary %s: %w", s.cfg.ID, err)

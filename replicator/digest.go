@@ -23,6 +23,7 @@ func (s *Service) serveDigests() (stop func() error, err error) {
 	service, err := bus.NewService(s.deps.Conn, bus.ServiceOptions{
 		Name: "braid-replicator", Version: api.Version, Logger: s.deps.Logger,
 		Description: "replicator of node " + s.cfg.ID + ": applies the commit logs", Registerer: s.deps.Registerer,
+		Inboxes: s.deps.Subjects.Inboxes,
 	})
 	if err != nil {
 		return nil, err

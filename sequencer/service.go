@@ -348,6 +348,7 @@ func (s *Service) listen() (*bus.Service, error) {
 		Name: "braid-sequencer", Version: api.Version,
 		Description: "sequencer " + s.cfg.ID + ": TxIDs, commit logs, schemas, registry",
 		Logger:      s.deps.Logger, Registerer: s.deps.Registerer,
+		Inboxes: s.deps.Subjects.Inboxes,
 	})
 	if err != nil {
 		return nil, err

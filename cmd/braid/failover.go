@@ -7,9 +7,7 @@ import (
 )
 
 type failoverCmd struct {
-	natsFlags
-	monitorFlag
-	readyFlag
+	serviceFlags
 	ID             string        `help:"Name in logs and metrics, and as the holder of the lease. Default: a random one."`
 	FailureTimeout time.Duration `help:"How long a node may be silent before it is declared dead." default:"1500ms"`
 	HTTP           string        `name:"http" help:"Address for /metrics, /healthz and /readyz; port 0 picks a free one." default:"127.0.0.1:0"`
@@ -17,7 +15,7 @@ type failoverCmd struct {
 
 // Run runs a failover instance until a signal ends it.
 func (c *failoverCmd) Run(p *process) error {
-	env, err := c.env(p, c.monitorFlag)
+	env, err := c.env(p)
 	if err != nil {
 		return err
 	}

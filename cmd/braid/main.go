@@ -48,6 +48,7 @@ type cli struct {
 	Promote    promoteCmd    `cmd:"" help:"Make a live replica, or a stand-in, a primary for good."`
 	Demote     demoteCmd     `cmd:"" help:"Make a live primary a replica for good."`
 	Remove     removeCmd     `cmd:"" help:"Take a node that has stopped or is dead out of the cluster."`
+	Security   securityCmds  `cmd:"" help:"Prepare a cluster with users, rights and certificates."`
 	Dump       dumpCmd       `cmd:"" help:"Print what a segment file holds."`
 	NATS       natsCmd       `cmd:"" name:"nats" help:"Run a NATS server." hidden:""`
 }

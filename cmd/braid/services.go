@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,12 +22,16 @@ type natsFlags struct {
 	TLSCA     string `help:"Certificates to trust, PEM." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
 	TLSCert   string `help:"Client certificate, PEM." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
 	TLSKey    string `help:"Key of the client certificate, PEM." name:"tls-key" type:"existingfile" placeholder:"FILE"`
+	Inbox     string `help:"Prefix of the subjects where answers are heard. Default: _INBOX.USER for a user with a password in --server, else _INBOX." placeholder:"PREFIX"`
 }
 
 func (f *natsFlags) options() []nats.Option {
 	var o []nats.Option
 	if f.Creds != "" {
 		o = append(o, nats.UserCredentials(f.Creds))
+	}
+	if f.Inbox != "" {
+		o = append(o, nats.CustomInboxPrefix(f.Inbox))
 	}
 	if f.TLSCA != "" {
 		o = append(o, nats.RootCAs(f.TLSCA))
@@ -35,6 +40,14 @@ func (f *natsFlags) options() []nats.Option {
 		o = append(o, nats.ClientCert(f.TLSCert, f.TLSKey))
 	}
 	return o
+}
+
+// serviceFlags are what every service of its own process has.
+type serviceFlags struct {
+	natsFlags
+	monitorFlag
+	readyFlag
+	Inboxes api.Inboxes `help:"Prefixes of the subjects to answer to; a request that wants its answer elsewhere is dropped. With * for a NATS user's name, as in _INBOX.*., a producer's id belongs to the user that registered it first. Default: _INBOX." placeholder:"PREFIX"`
 }
 
 // monitorFlag is for services and the load test: they check what only the server's monitoring port tells.
@@ -63,23 +76,21 @@ func (f readyFlag) tell(p *process) func(cluster.Ready) {
 }
 
 // env joins the cluster that the flags name.
-func (f *natsFlags) env(p *process, monitor monitorFlag) (cluster.Env, error) {
-	if err := api.CheckNamespace(f.Namespace); err != nil {
+func (f *serviceFlags) env(p *process) (cluster.Env, error) {
+	if err := errors.Join(api.CheckNamespace(f.Namespace), f.Inboxes.Check()); err != nil {
 		return cluster.Env{}, err
 	}
 	env := cluster.Env{
-		Subjects: api.Subjects{Namespace: f.Namespace}, Logger: p.log, Registry: cluster.NewRegistry(),
+		Subjects: api.Subjects{Namespace: f.Namespace, Inboxes: f.Inboxes}, Logger: p.log, Registry: cluster.NewRegistry(),
 		Connect: func(name string) (*nats.Conn, error) {
 			return bus.Connect(bus.Options{Servers: f.Server, Name: name, Extra: f.options(), Logger: p.log})
 		},
 	}
-	return env, env.WaitForNATS(p.ctx, monitor.NATSMonitor)
+	return env, env.WaitForNATS(p.ctx, f.NATSMonitor)
 }
 
 type gatewayCmd struct {
-	natsFlags
-	monitorFlag
-	readyFlag
+	serviceFlags
 	durabilityFlags
 	ID            string        `help:"Name in logs and metrics. Default: a random one."`
 	HTTP          string        `name:"http" help:"Address for POST /write and reads; port 0 picks a free one." default:"127.0.0.1:9000"`
@@ -88,7 +99,7 @@ type gatewayCmd struct {
 
 // Run runs a gateway until a signal ends it.
 func (c *gatewayCmd) Run(p *process) error {
-	env, err := c.env(p, c.monitorFlag)
+	env, err := c.env(p)
 	if err != nil {
 		return err
 	}
@@ -127,9 +138,7 @@ func (f scrubFlag) scrubBytes() int64 {
 
 // nodeFlags are what a primary and a replica have in common.
 type nodeFlags struct {
-	natsFlags
-	monitorFlag
-	readyFlag
+	serviceFlags
 	ID      string `help:"The node's id; it keeps it for life." required:""`
 	Data    string `help:"The node's own folder." required:"" type:"path"`
 	Objects string `help:"The object store: dir:PATH or s3:BUCKET[/PREFIX]." required:"" placeholder:"STORE"`
@@ -142,7 +151,7 @@ type nodeFlags struct {
 }
 
 func (f *nodeFlags) run(p *process, cfg cluster.NodeConfig) error {
-	env, err := f.env(p, f.monitorFlag)
+	env, err := f.env(p)
 	if err != nil {
 		return err
 	}
@@ -176,9 +185,7 @@ type sequencerCmds struct {
 }
 
 type sequencerCmd struct {
-	natsFlags
-	monitorFlag
-	readyFlag
+	serviceFlags
 	ID    string `help:"Name in logs and metrics. Default: a random one."`
 	Store string `help:"Where TxIDs live: embedded:DIR, or fdb:CLUSTER_FILE." required:"" placeholder:"STORE"`
 	HTTP  string `name:"http" help:"Address for /metrics, /healthz and /readyz; port 0 picks a free one." default:"127.0.0.1:0"`
@@ -186,7 +193,7 @@ type sequencerCmd struct {
 
 // Run runs a sequencer until a signal ends it.
 func (c *sequencerCmd) Run(p *process) error {
-	env, err := c.env(p, c.monitorFlag)
+	env, err := c.env(p)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 // can share one NATS; "" is the cluster without a name.
 type Subjects struct {
 	Namespace string
+	// Inboxes are where services answer to.
+	Inboxes Inboxes
 }
 
 // CheckNamespace says why ns cannot be a namespace, or nil. It is one NATS token, and part of a stream's name.

@@ -78,6 +78,7 @@ func (n *node) startInfo(ctx context.Context, l *life) error {
 	s, err := bus.NewService(n.beats, bus.ServiceOptions{
 		Name: "braid-node", Version: api.Version, Description: "node " + n.cfg.ID, Logger: n.log,
 		Registerer: n.env.registerer(n.cfg.ID),
+		Inboxes:    n.env.Subjects.Inboxes,
 	})
 	if err != nil {
 		return err

@@ -64,6 +64,7 @@ func (s *Service) Run(ctx context.Context) error {
 	b, err := bus.NewService(s.nc, bus.ServiceOptions{
 		Name: "braid-holder", Version: api.Version, Logger: k.log, Registerer: k.deps.Registerer,
 		Description: "holder " + k.cfg.ID + ": keeps segments of other nodes until they are in the object store",
+		Inboxes:     s.subjects.Inboxes,
 	})
 	if err != nil {
 		return fmt.Errorf("holder %s: %w", k.cfg.ID, err)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -62,7 +63,7 @@ func Connect(o Options) (*nats.Conn, error) {
 	if o.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(o.InProcess))
 	}
-	nc, err := nats.Connect(o.Servers, append(opts, o.Extra...)...)
+	nc, err := nats.Connect(o.Servers, append(append(opts, o.Extra...), ownInbox)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", o.Servers, err)
 	}
@@ -74,6 +75,23 @@ func Connect(o Options) (*nats.Conn, error) {
 		return nil, err
 	}
 	return nc, nil
+}
+
+// ownInbox has a NATS user with a password hear answers in inboxes of its own, the only ones that its rights may allow,
+// unless the options say where. Who has its name elsewhere, as in a credentials file, says so.
+func ownInbox(o *nats.Options) error {
+	user, password := o.User, o.Password
+	if len(o.Servers) > 0 && user == "" {
+		// Without a password it is a token, which is nobody's business.
+		if u, err := url.Parse(o.Servers[0]); err == nil && u.User != nil {
+			user = u.User.Username()
+			password, _ = u.User.Password()
+		}
+	}
+	if o.InboxPrefix == "" && password != "" && api.CheckUser(user) == nil {
+		o.InboxPrefix = api.UserInbox(user)
+	}
+	return nil
 }
 
 func checkPayload(nc *nats.Conn) error {

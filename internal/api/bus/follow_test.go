@@ -97,7 +97,7 @@ func TestNoErrorIsHidden_Answers(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if err := asks.PublishRequest("ask", "reply", nil); err != nil {
+	if err := asks.PublishRequest("ask", "_INBOX.reply", nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := (<-in).Reply(make([]byte, api.NATSMaxPayload+1), nil); err == nil {

@@ -27,20 +27,24 @@ type ServiceOptions struct {
 	Description string
 	Logger      *slog.Logger
 	Registerer  prometheus.Registerer // nil: no metrics
+	Inboxes     api.Inboxes           // a request whose answer would go elsewhere is dropped
 }
 
 // Service is a set of endpoints that answers micro's discovery. Stop ends it.
 type Service struct {
 	nc      *nats.Conn
 	micro   micro.Service
+	inboxes api.Inboxes
 	dropped prometheus.Counter
 	unsent  prometheus.Counter
+	foreign prometheus.Counter
+	strays  atomic.Uint64 // as foreign counts
 	log     *slog.Logger
 }
 
 // NewService registers a service without endpoints on nc, which stays the caller's.
 func NewService(nc *nats.Conn, o ServiceOptions) (*Service, error) {
-	s := &Service{nc: nc, log: o.Logger, dropped: prometheus.NewCounter(prometheus.CounterOpts{
+	s := &Service{nc: nc, inboxes: o.Inboxes, log: o.Logger, dropped: prometheus.NewCounter(prometheus.CounterOpts{
 		Name:        "braid_bus_slow_consumer_total",
 		Help:        "Times that a subscription was full and messages for it were dropped.",
 		ConstLabels: prometheus.Labels{"service": o.Name},
@@ -48,10 +52,16 @@ func NewService(nc *nats.Conn, o ServiceOptions) (*Service, error) {
 		Name:        "braid_bus_answers_unsent_total",
 		Help:        "Answers that could not be sent: whoever asked asks again.",
 		ConstLabels: prometheus.Labels{"service": o.Name},
+	}), foreign: prometheus.NewCounter(prometheus.CounterOpts{
+		Name:        "braid_bus_foreign_replies_total",
+		Help:        "Requests dropped because their reply subject is no inbox that services answer to.",
+		ConstLabels: prometheus.Labels{"service": o.Name},
 	})}
 	if o.Registerer != nil {
-		if err := errors.Join(o.Registerer.Register(s.dropped), o.Registerer.Register(s.unsent)); err != nil {
-			return nil, fmt.Errorf("service %s: %w", o.Name, err)
+		for _, c := range []prometheus.Collector{s.dropped, s.unsent, s.foreign} {
+			if err := o.Registerer.Register(c); err != nil {
+				return nil, fmt.Errorf("service %s: %w", o.Name, err)
+			}
 		}
 	}
 	m, err := micro.AddService(nc, micro.Config{
@@ -100,13 +110,31 @@ func (s *Service) Handle(name, subject string, e Endpoint, h Handler) error {
 		opts = append(opts, micro.WithEndpointQueueGroup(e.Queue))
 	}
 	err := s.micro.AddEndpoint(name, micro.HandlerFunc(func(r micro.Request) {
-		h(Incoming{s: s, subject: r.Subject(), reply: r.Reply(), header: nats.Header(r.Headers()),
+		s.take(h, Incoming{s: s, subject: r.Subject(), reply: r.Reply(), header: nats.Header(r.Headers()),
 			data: r.Data(), done: new(atomic.Bool)})
 	}), opts...)
 	if err != nil {
 		return fmt.Errorf("endpoint %s on %s: %w", name, subject, err)
 	}
 	return nil
+}
+
+// take hands a request to its handler. One whose reply subject is no inbox has no effect: the answer to it would be
+// published with this service's rights, on a subject that its sender may have none to.
+func (s *Service) take(h Handler, in Incoming) {
+	if in.reply != "" {
+		user, ok := s.inboxes.Find(in.reply)
+		if !ok {
+			s.foreign.Inc()
+			if n := s.strays.Add(1); n&(n-1) == 0 {
+				s.log.Warn("request dropped: its reply subject is no inbox that services answer to",
+					"subject", api.Clip(in.subject, api.NameBytesMax), "reply", api.Clip(in.reply, api.NameBytesMax), "times", n)
+			}
+			return
+		}
+		in.user = user
+	}
+	h(in)
 }
 
 // Listener is a subject that is listened to for a part of the service's life.
@@ -120,7 +148,7 @@ type Listener struct {
 func (s *Service) Listen(subject string, e Endpoint, h Handler) (*Listener, error) {
 	e = e.withDefaults()
 	sub, err := s.nc.QueueSubscribe(subject, e.Queue, func(m *nats.Msg) {
-		h(Incoming{s: s, subject: m.Subject, reply: m.Reply, header: m.Header, data: m.Data,
+		s.take(h, Incoming{s: s, subject: m.Subject, reply: m.Reply, header: m.Header, data: m.Data,
 			done: new(atomic.Bool)})
 	})
 	if err != nil {
@@ -179,6 +207,7 @@ type Incoming struct {
 	subject, reply string
 	header         nats.Header
 	data           []byte
+	user           string
 	done           *atomic.Bool
 }
 
@@ -193,6 +222,11 @@ func (r Incoming) Data() []byte { return r.data }
 
 // Wants says whether the sender waits for an answer; a plain publish does not.
 func (r Incoming) Wants() bool { return r.reply != "" }
+
+// User is the NATS user in whose inbox the answer will be, "" if the inbox names none. The answer is that user's alone,
+// where NATS users have rights; that it was this user who asked is as sure as that nobody else would have the answer sent
+// there.
+func (r Incoming) User() string { return r.user }
 
 // Reply answers. It is nothing for a plain publish. An error is counted, and the caller's to log: whoever asked hears
 // nothing.
