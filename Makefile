@@ -29,9 +29,9 @@ fdb-test: ## the store and the sequencer on a real FoundationDB: needs fdbserver
 	go test -count 1 -tags fdb ./sequencer/...
 	BRAID_TEST_FDB_BUGGIFY=1 go test -count 1 -tags fdb -run 'FoundationDB|Lost|Away' ./sequencer/kv/fdb ./sequencer
 
-faults: ## random scenarios on separate processes, SEEDS of them, STEPS faults each (docs/testing.md)
-	go test -count 1 -v -timeout 60m -parallel 2 -run '^TestFaults$$' ./cmd/braid \
-		-faults.seeds $(or $(SEEDS),1-20) -faults.steps $(or $(STEPS),10)
+faults: ## all stories of failover, and random scenarios on separate processes, SEEDS of them, STEPS faults each
+	go test -count 1 -v -timeout 90m -parallel 2 -run '^(TestI1toI6_Stories|TestFaults)$$' ./cmd/braid \
+		-faults.stories all -faults.seeds $(or $(SEEDS),1-30) -faults.steps $(or $(STEPS),10)
 
 sim: ## 10,000 seeds of the simulation (docs/simulation.md), or SEEDS of them
 	go run ./internal/simulation/cmd/simulate -seeds $(or $(SEEDS),10000)

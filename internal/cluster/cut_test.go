@@ -111,6 +111,9 @@ func TestAPrimaryThatIsCutOffSaysSo(t *testing.T) {
 			if !strings.HasPrefix(h.Unable, c.why) || h.State != api.Live {
 				t.Fatalf("%+v", h)
 			}
+			if said := f.get("http://" + h.HTTP + "/readyz"); !strings.Contains(said, c.why) {
+				t.Errorf("/readyz says %q", said)
+			}
 			if e := <-hanging; e == nil || e.Name != api.Unavailable || !strings.Contains(e.Message, c.why) {
 				t.Fatalf("told %v", e)
 			}

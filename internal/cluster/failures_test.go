@@ -171,15 +171,8 @@ func (f *failing) holds(keys ...string) {
 		want += fmt.Sprintf("{\"timestamp\":1,\"key\":%q}\n", k)
 	}
 	for end := time.Now().Add(20 * time.Second); ; {
-		r, err := http.Get("http://" + f.http + "/tables/cpu")
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		body, err := io.ReadAll(r.Body)
-		if err := errors.Join(err, r.Body.Close()); err != nil {
-			f.t.Fatal(err)
-		}
-		if string(body) == want {
+		body := f.get("http://" + f.http + "/tables/cpu")
+		if body == want {
 			return
 		}
 		if time.Now().After(end) {
@@ -188,6 +181,20 @@ func (f *failing) holds(keys ...string) {
 		pause := time.NewTimer(5 * time.Millisecond)
 		<-pause.C
 	}
+}
+
+// get returns what an address answers, whatever its status.
+func (f *failing) get(url string) string {
+	f.t.Helper()
+	r, err := http.Get(url)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err := errors.Join(err, r.Body.Close()); err != nil {
+		f.t.Fatal(err)
+	}
+	return string(body)
 }
 
 // fails asserts that a node ends, and why.

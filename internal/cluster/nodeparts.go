@@ -128,9 +128,15 @@ func (n *node) newPrimary(epoch, firstSequence uint64) (*primaryPart, error) {
 	return &primaryPart{epoch: epoch, service: p, metrics: metrics}, nil
 }
 
+// readyz says why the node cannot do what it is there for. It is the only word that is heard of one that is cut off from
+// NATS.
 func (n *node) readyz() error {
-	if s := n.member.Self().State; s != api.Live {
-		return fmt.Errorf("node %s is %s", n.cfg.ID, s)
+	h, _ := n.member.Heartbeat()
+	switch {
+	case h.State != api.Live:
+		return fmt.Errorf("node %s is %s", n.cfg.ID, h.State)
+	case h.Unable != "":
+		return fmt.Errorf("node %s cannot take writes: %s", n.cfg.ID, h.Unable)
 	}
 	return nil
 }

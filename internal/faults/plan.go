@@ -83,6 +83,8 @@ type Plan struct {
 	Tables  []string
 	Attempt time.Duration // the SDK's patience with one attempt
 	Steps   []Step
+	// Takes is about how long the faults of a Script take, which then are the plan's instead of Steps.
+	Takes time.Duration
 }
 
 // Processes are all targets, in the order in which they start first.
@@ -112,6 +114,7 @@ func withPrefix(ids []string, prefix string) (with []string) {
 
 // duration is how long the steps take, if no process keeps a hit waiting.
 func (p *Plan) duration() (d time.Duration) {
+	d = p.Takes
 	for _, s := range p.Steps {
 		d += s.Wait
 		var longest time.Duration

@@ -21,6 +21,7 @@ type recorder struct {
 
 	mu     sync.Mutex
 	writes map[string][]history.Write // guarded by mu: by table
+	acked  int                        // guarded by mu
 }
 
 // intent is a write that has been noted.
@@ -71,6 +72,7 @@ func (r *recorder) end(i intent, o outcome) {
 	w.Outcome, w.Answered = o.Outcome, r.events.Now()
 	switch o.Outcome {
 	case history.Acknowledged:
+		r.acked++
 		w.TxID = o.txid
 	case history.Conflicted:
 		w.Current = o.txid

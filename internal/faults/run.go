@@ -36,7 +36,15 @@ func (r Report) String() string {
 
 // Run plays a plan. It returns an error for everything that the cluster did wrong; opts.Dir then has the processes'
 // logs (logs/), the story of the run (story.txt) and, if it came to be judged, the history (history.json).
-func Run(ctx context.Context, plan *Plan, opts Options) (report Report, err error) {
+func Run(ctx context.Context, plan *Plan, opts Options) (Report, error) {
+	return play(ctx, plan, opts, func(ctx context.Context, s *Scenario) error {
+		s.inner.hurt(ctx)
+		return nil
+	})
+}
+
+// play starts a plan's processes and clients, and judges once script has returned.
+func play(ctx context.Context, plan *Plan, opts Options, script Script) (report Report, err error) {
 	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
 		return report, err
 	}
@@ -60,11 +68,11 @@ func Run(ctx context.Context, plan *Plan, opts Options) (report Report, err erro
 	if err := c.Start(ctx); err != nil {
 		return report, err
 	}
-	return report, c.scenario(ctx, &report)
+	return report, c.scenario(ctx, script, &report)
 }
 
 // scenario hurts a running cluster while clients write to it, heals it, and judges.
-func (c *cluster) scenario(ctx context.Context, report *Report) (err error) {
+func (c *cluster) scenario(ctx context.Context, script Script, report *Report) (err error) {
 	w, err := newWorkload(c.plan, c.opts, c.events, c.Servers())
 	if err != nil {
 		return err
@@ -74,7 +82,9 @@ func (c *cluster) scenario(ctx context.Context, report *Report) (err error) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- w.run(ctx) }()
-	c.hurt(ctx)
+	if err := script(ctx, &Scenario{Cluster: c.Cluster, inner: c, clients: w}); err != nil {
+		c.events.Fail("%w", err)
+	}
 	c.events.Add("the last fault is over")
 	if err := c.AwaitAll(ctx); err != nil {
 		cancel()

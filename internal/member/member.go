@@ -116,8 +116,10 @@ func (m *Member) Heartbeat() (h api.Heartbeat, ok bool) {
 func (m *Member) Beat(ctx context.Context, nc *nats.Conn, subjects api.Subjects) error {
 	ticker := time.NewTicker(HeartbeatInterval)
 	defer ticker.Stop()
+	unable := ""
 	for {
 		if h, ok := m.Heartbeat(); ok {
+			m.note(&unable, h.Unable)
 			if err := m.beat(nc, subjects, h); err != nil {
 				return err
 			}
@@ -129,6 +131,18 @@ func (m *Member) Beat(ctx context.Context, nc *nats.Conn, subjects api.Subjects)
 		case <-ticker.C:
 		}
 	}
+}
+
+// note logs that a primary cannot take writes, and why, and that it can again: nobody else says so of one that is not
+// heard.
+func (m *Member) note(before *string, now string) {
+	switch {
+	case now != "" && *before == "":
+		m.log.Warn("cannot take writes", "reason", now)
+	case now == "" && *before != "":
+		m.log.Info("can take writes again")
+	}
+	*before = now
 }
 
 func (m *Member) beat(nc *nats.Conn, subjects api.Subjects, h api.Heartbeat) error {
