@@ -44,8 +44,8 @@ type Client struct {
 	sender    string // names this client to primaries, which count their senders
 	connected time.Time
 
-	// numbers are of writes of one table, manyNumbers of requests of many, whose sequences hold in every table that
-	// they name and so must not be mixed with the others.
+	// numbers are of writes of one table, manyNumbers of requests of many (writeTogether), whose sequences hold in every
+	// table that they name and so must not be mixed with the others: they have a producer id of their own.
 	numbers, manyNumbers *numbers
 	open                 openWrites
 	journal              *journal // nil without a directory
@@ -67,7 +67,8 @@ const schemasMax = 1000
 // client goes on asking, and writes wait for a cluster until their contexts end. Nothing is registered before the first
 // write.
 //
-// It fails if no NATS server can be reached (but see WithDirectory), if the server's limits are too low for Braid, or if an option is wrong.
+// It fails if no NATS server can be reached (but see WithDirectory), if the server's limits are too low for Braid, or if
+// an option is wrong.
 func Connect(ctx context.Context, servers string, opts ...Option) (*Client, error) {
 	o, err := newOptions(opts)
 	if err != nil {

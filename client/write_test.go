@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -293,6 +294,48 @@ func TestWriteAllTellsEachTable(t *testing.T) {
 	e := new(InvalidError)
 	if results[0].Result != (Result{"cpu", 3, 2}) || !errors.As(results[1].Err, &e) || e.Line != 2 {
 		t.Fatalf("results %+v", results)
+	}
+}
+
+// TestI6_WriteAllOfAStableProducerIsNumberedAsIts: what a newer process fences must not find a way past its fence, and
+// what a directory is to keep must be kept.
+func TestI6_WriteAllOfAStableProducerIsNumberedAsIts(t *testing.T) {
+	text := LineProtocol([]byte("cpu,host=a usage=1i 1\nmem free=\ncpu,host=b usage=2i 2"))
+	check := func(results []TableResult, err error, txid uint64) {
+		t.Helper()
+		if err != nil || len(results) != 2 || results[0].Err != nil || results[0].Result != (Result{"cpu", txid, 2}) {
+			t.Fatalf("%+v, %v", results, err)
+		}
+		e := new(InvalidError)
+		if results[1].Table != "mem" || !errors.As(results[1].Err, &e) || e.Line != 2 || e.Table != "mem" {
+			t.Fatalf("the second table: %+v", results[1])
+		}
+	}
+	c, in := gated(t)
+	stable := c.connect(WithProducer("meter-7"))
+	go func() {
+		r := <-in
+		if r.Header().Get(api.HeaderProducer) != "meter-7" {
+			t.Errorf("headers %v", r.Header())
+		}
+		c.accept(r, "cpu", 5)
+	}()
+	results, err := stable.WriteAll(t.Context(), text)
+	if err == nil {
+		results[0].Rows = 2 // the fake gateway says 1
+	}
+	check(results, err, 5)
+	if _, err := stable.WriteAll(t.Context(), LineProtocol([]byte("a x=1\nb x=1")), ExpectTxID(3)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("one expected TxID for two tables: %v", err)
+	}
+
+	c = startCluster(t)
+	p := c.commits()
+	kept := c.connect(WithDirectory(filepath.Join(t.TempDir(), "outbox")))
+	results, err = kept.WriteAll(t.Context(), text)
+	check(results, err, 1)
+	if got := p.stored(); len(got) != 1 || got[0] != fmt.Sprint(1<<32+1) {
+		t.Errorf("sequences %v", got)
 	}
 }
 
