@@ -148,8 +148,8 @@ func (s *Service) attempt(
 ) (api.GroupAnswer, reply, *api.Error) {
 	ctx, cancel := context.WithDeadline(ctx, s.env.now().Add(s.cfg.AttemptTimeout))
 	defer cancel()
-	watched := s.routes.watch(st.primary, st.epoch, cancel)
-	defer s.routes.unwatch(watched)
+	open := s.routes.begin(st, cancel)
+	defer s.routes.end(open)
 	data, err := s.env.request(ctx, st.primary, frame)
 	if err != nil {
 		if e := new(api.Error); errors.As(err, &e) {

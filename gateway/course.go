@@ -157,6 +157,7 @@ func (c *course) ended(
 	r *router, now time.Time, primary string, how reply, refusal *api.Error,
 ) (over bool, err *api.Error) {
 	r.answered(primary, c.size)
+	r.sign(primary, how, now)
 	c.last = refusal
 	switch how {
 	case replyAnswer:

@@ -108,6 +108,12 @@ func (c *cluster) primary(id string) {
 	c.behaviours[id] = decides
 	c.services[id] = s
 	err = s.Handle("write", c.subjects.PrimaryWrite(id), bus.Endpoint{}, func(in bus.Incoming) {
+		if len(in.Data()) == 0 {
+			if err := in.Reply(nil, nil); err != nil {
+				c.t.Error(err)
+			}
+			return
+		}
 		g, err := segment.ParseGroup(in.Data())
 		if err != nil {
 			c.t.Errorf("primary %s: %v", id, err)

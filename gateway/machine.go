@@ -17,7 +17,9 @@ type Host struct {
 	Alarm func(at time.Time) // has Due called then
 	// Request sends a frame to a primary and returns its answer's data. Its errors are those of bus.Request.
 	Request func(ctx context.Context, primary string, frame []byte) ([]byte, error)
-	NewID   func() string // never twice the same
+	// Probe asks a primary whether it is there. Any answer is one; the errors are those of bus.Request.
+	Probe func(ctx context.Context, primary string) error
+	NewID func() string // never twice the same
 }
 
 // Machine is a gateway without NATS, HTTP, goroutines and clock: what it does between a payload and its answer. A
@@ -31,7 +33,8 @@ type Machine struct {
 // NewMachine does not look at Deps' connections, registerer and transport. The machine registers at once.
 func NewMachine(cfg Config, deps Deps, host Host) (*Machine, error) {
 	cfg.setDefaults()
-	env := &surroundings{now: host.Now, await: host.Await, request: host.Request, newID: host.NewID, alarm: host.Alarm}
+	env := &surroundings{now: host.Now, await: host.Await, request: host.Request, probe: host.Probe,
+		newID: host.NewID, alarm: host.Alarm}
 	env.start = func(f func()) { host.Go(func(context.Context) { f() }) }
 	s, err := newService(cfg, deps, env)
 	if err != nil {
@@ -84,11 +87,15 @@ func (m *Machine) Due(ctx context.Context) {
 	}
 }
 
-// Heard takes a heartbeat, SetTopology a topology. Sweep ends attempts at primaries that are silent or replaced; it is
-// to be called often.
+// Heard takes a heartbeat, SetTopology a topology. Sweep ends attempts at primaries that are silent, replaced or perhaps
+// not there, and asks those that are slow to answer; it is to be called often.
 func (m *Machine) Heard(h api.Heartbeat)      { m.s.routes.heard(h) }
 func (m *Machine) SetTopology(t api.Topology) { m.s.routes.setTopology(t) }
-func (m *Machine) Sweep()                     { m.s.routes.sweep() }
+func (m *Machine) Sweep() {
+	for _, id := range m.s.routes.sweep() {
+		m.host.Go(func(ctx context.Context) { m.s.probe(ctx, id) })
+	}
+}
 
 // Doubtful says that the topology is to be asked for: there is none yet, or a node contradicts it.
 func (m *Machine) Doubtful() bool { return m.s.routes.doubtful() }

@@ -86,6 +86,26 @@ func TestI3_NoRespondersGoElsewhere(t *testing.T) {
 	}
 }
 
+// TestI3_NoRespondersFreeWhatIsOpen: a process is killed with a group open. Nothing tells that its answer will not come,
+// for its heartbeats are still in the pipe and the attempt has minutes left; but asked whether it is there, NATS says that
+// nobody listens. The same bytes go to another primary under the same identity, and the writer gets the first answer.
+func TestI3_NoRespondersFreeWhatIsOpen(t *testing.T) {
+	c := newCluster(t, "p1", "p2")
+	r := c.start(gateway.Config{AttemptTimeout: 5 * time.Minute, RequestTimeout: 5 * time.Minute})
+	c.does("p1", func(c *cluster, g segment.Group) (api.GroupAnswer, bool) {
+		c.unlisten("p1")
+		return storesSilently(c, g)
+	})
+	if id := r.accepted("ingest.cpu", nil, row); id != 1 || len(c.writes("cpu")) != 1 {
+		t.Fatalf("TxID %d, %d writes", id, len(c.writes("cpu")))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.groups) != 2 || c.seen["p1"] != 1 || c.seen["p2"] != 1 || c.groups[0].ID != c.groups[1].ID {
+		t.Fatalf("p1 saw %d groups, p2 %d: %v", c.seen["p1"], c.seen["p2"], c.groups)
+	}
+}
+
 // TestI3_LostRegistration: the registry has forgotten the gateway. Whoever waits is told 503, since
 // the outcome is unknown, and the gateway goes on under a fresh id.
 func TestI3_LostRegistration(t *testing.T) {

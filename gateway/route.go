@@ -141,6 +141,16 @@ func (r *router) answered(id string, size int) {
 	a.open -= int64(size)
 }
 
+// sign takes what the end of an attempt says of its primary: that it lives, or that nobody listens there.
+func (r *router) sign(id string, how reply, now time.Time) {
+	switch how {
+	case replySilent:
+		r.view.NoResponders(id)
+	case replyAnswer, replyPending, replyRefused:
+		r.view.Answered(id, now)
+	}
+}
+
 // rest keeps the primary from being chosen until a moment, unless it rests longer already.
 func (r *router) rest(id string, until time.Time) {
 	if a := r.account(id); a.resting.Before(until) {

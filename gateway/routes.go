@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/topology"
 )
 
 // routes is the router with what it needs to be shared: a lock, word of changes to those who wait,
@@ -15,18 +16,11 @@ type routes struct {
 	mu      sync.Mutex
 	core    *router
 	changed chan struct{} // closed and replaced when there may be room or a primary that was not there
-	watched map[*watch]struct{}
-}
-
-// watch is an attempt under way at one process of a primary.
-type watch struct {
-	primary string
-	epoch   uint64
-	cancel  func()
+	open    topology.Open
 }
 
 func newRoutes(core *router, now func() time.Time) *routes {
-	return &routes{core: core, now: now, changed: make(chan struct{}), watched: make(map[*watch]struct{})}
+	return &routes{core: core, now: now, changed: make(chan struct{})}
 }
 
 // change wakes everybody who waits. The caller holds the lock.
@@ -45,6 +39,9 @@ func (r *routes) ended(c *course, primary string, how reply, refusal *api.Error)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	over, err := c.ended(r.core, r.now(), primary, how, refusal)
+	if how == replySilent {
+		r.open.GiveUp(r.core.view, r.now()) // what was sent there before waits in vain
+	}
 	r.change()
 	return over, err
 }
@@ -66,41 +63,45 @@ func (r *routes) heard(h api.Heartbeat) {
 
 func (r *routes) setTopology(t api.Topology) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.core.setTopology(t)
 	r.change()
-	r.mu.Unlock()
-	r.sweep() // a death that was announced ends attempts at once
+	r.open.GiveUp(r.core.view, r.now()) // a death that was announced ends attempts at once
 }
 
-// watch has cancel called when the process that st names cannot answer any more.
-func (r *routes) watch(primary string, epoch uint64, cancel func()) *watch {
-	w := &watch{primary, epoch, cancel}
+// begin says that a request is under way at the process of a primary that a step names. giveUp is called when it is to
+// go elsewhere.
+func (r *routes) begin(st step, giveUp func()) *topology.Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.watched[w] = struct{}{}
-	return w
+	return r.open.Begin(st.primary, st.epoch, r.now(), giveUp)
 }
 
-func (r *routes) unwatch(w *watch) {
+func (r *routes) end(o *topology.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.watched, w)
+	r.open.End(o)
 }
 
-// sweep ends the attempts at primaries that are silent or replaced, or cannot go on while another one could.
-func (r *routes) sweep() {
+// sweep gives up what is open at primaries that are silent, replaced or perhaps not there, and returns those that are to
+// be asked whether they are.
+func (r *routes) sweep() (ask []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
-	outdone := make(map[string]bool) // thousands of attempts, a few primaries
-	for w := range r.watched {
-		if _, seen := outdone[w.primary]; !seen {
-			outdone[w.primary] = r.core.view.Outdone(w.primary, now) != ""
-		}
-		if outdone[w.primary] || !r.core.view.Answers(w.primary, w.epoch, now) {
-			w.cancel()
-		}
+	r.open.GiveUp(r.core.view, r.now())
+	return r.open.Ask(r.core.view, r.now())
+}
+
+// asked takes what came of asking a primary whether it is there: an answer, or that nobody listens.
+func (r *routes) asked(primary string, listens bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if listens {
+		r.core.view.Answered(primary, r.now())
+		return
 	}
+	r.core.view.NoResponders(primary)
+	r.open.GiveUp(r.core.view, r.now())
 }
 
 func (r *routes) settled() bool {

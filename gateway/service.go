@@ -85,7 +85,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.unheard = &unheard{log: s.log, counter: s.metrics.unheard}
 	s.proxy = s.newProxy()
-	env.start, env.alarm, env.request = s.tasks.Go, s.merging.alarm, s.ask
+	env.start, env.alarm, env.request, env.probe = s.tasks.Go, s.merging.alarm, s.ask, s.askPresence
 	return s, nil
 }
 

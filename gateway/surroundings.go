@@ -21,7 +21,9 @@ type surroundings struct {
 	alarm func(at time.Time) // has due called
 	// request sends a frame to a primary and returns the data of its answer, with the errors of bus.Request.
 	request func(ctx context.Context, primary string, frame []byte) ([]byte, error)
-	newID   func() string // for a producer or its attempt to register, never twice the same
+	// probe asks a primary whether it is there, with the errors of bus.Request.
+	probe func(ctx context.Context, primary string) error
+	newID func() string // for a producer or its attempt to register, never twice the same
 }
 
 func newSurroundings() *surroundings {
@@ -58,4 +60,10 @@ func (s *Service) ask(ctx context.Context, primary string, frame []byte) ([]byte
 		return nil, err
 	}
 	return msg.Data, nil
+}
+
+// askPresence is the probe of a Service: a message without a group, on the connection that no payload delays.
+func (s *Service) askPresence(ctx context.Context, primary string) error {
+	_, err := bus.Request(ctx, s.deps.Beats, s.deps.Subjects.PrimaryWrite(primary), nil, nil)
+	return err
 }

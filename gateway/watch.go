@@ -15,6 +15,7 @@ const (
 	topologyInterval = 5 * time.Second        // an announcement that was lost is made up for
 	staleInterval    = 250 * time.Millisecond // the same, once a node contradicts the topology
 	topologyAttempt  = 2 * time.Second
+	probeTimeout     = time.Second
 )
 
 // watchCluster keeps the router's view: heartbeats and topologies as they are announced, and the
@@ -41,7 +42,7 @@ func (s *Service) watchCluster(ctx context.Context, parts *sync.WaitGroup) (stop
 	if err != nil {
 		return nil, errors.Join(err, stopBeats())
 	}
-	parts.Go(func() { s.sweep(ctx) })
+	parts.Go(func() { s.sweep(ctx, parts) })
 	parts.Go(func() { s.askTopology(ctx) })
 	return func() {
 		if err := errors.Join(stopBeats(), stopTopologies()); err != nil {
@@ -50,9 +51,24 @@ func (s *Service) watchCluster(ctx context.Context, parts *sync.WaitGroup) (stop
 	}, nil
 }
 
-func (s *Service) sweep(ctx context.Context) {
+func (s *Service) sweep(ctx context.Context, parts *sync.WaitGroup) {
 	for s.env.pause(ctx, sweepInterval) {
-		s.routes.sweep()
+		for _, id := range s.routes.sweep() {
+			parts.Go(func() { s.probe(ctx, id) })
+		}
+	}
+}
+
+// probe asks a primary whether it is there. No answer in time says nothing by itself: routes knows since when there is
+// none.
+func (s *Service) probe(ctx context.Context, primary string) {
+	ctx, cancel := context.WithDeadline(ctx, s.env.now().Add(probeTimeout))
+	defer cancel()
+	switch err := s.env.probe(ctx, primary); {
+	case errors.Is(err, bus.ErrNoResponders):
+		s.routes.asked(primary, false)
+	case !errors.Is(err, bus.ErrUnknown):
+		s.routes.asked(primary, true)
 	}
 }
 

@@ -32,6 +32,12 @@ const checkersPerProcessor = 4
 
 // handle takes one request off the subscription.
 func (s *Service) handle(in bus.Incoming) {
+	if len(in.Data()) == 0 { // a sender asks whether anybody is here
+		if err := in.Reply(nil, nil); err != nil {
+			s.log.Warn("answer not sent", "error", err)
+		}
+		return
+	}
 	s.take(in.Header().Get(api.HeaderSender), in.Data(), in)
 }
 

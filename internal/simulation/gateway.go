@@ -57,6 +57,7 @@ func (g *gatewayProcess) start() {
 		Request: func(ctx context.Context, to string, frame []byte) ([]byte, error) {
 			return g.request(ctx, p, to, frame)
 		},
+		Probe: func(ctx context.Context, to string) error { return g.probe(ctx, p, to) },
 		NewID: func() string {
 			g.ids++
 			return fmt.Sprintf("%s-%d", g.id, g.ids)
@@ -104,6 +105,23 @@ func (g *gatewayProcess) request(ctx context.Context, p *sim.Process, to string,
 		return nil, bus.ErrUnknown
 	}
 	return r.answer, r.err
+}
+
+// probe asks a primary whether it is there.
+func (g *gatewayProcess) probe(ctx context.Context, p *sim.Process, to string) error {
+	call := sim.NewCall[error](p)
+	g.w.node(to).ask(p, func(there bool) {
+		if there {
+			call.Done(nil)
+		} else {
+			call.Done(bus.ErrNoResponders)
+		}
+	})
+	err, ok := call.Wait(ctx, time.Second)
+	if !ok {
+		return bus.ErrUnknown
+	}
+	return err
 }
 
 func (a asker) RenewProducer(_ context.Context, q api.RenewProducerRequest) error {

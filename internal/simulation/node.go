@@ -255,3 +255,16 @@ func (n *node) write(from *sim.Process, frame []byte, answer func(api.GroupAnswe
 		n.w.bounded(n.id, part.m)
 	})
 }
+
+// ask tells the answer to whether the node's primary is there.
+func (n *node) ask(from *sim.Process, answer func(there bool)) {
+	p := n.p
+	if p.Dead() {
+		n.w.net.Send(from, from, "no responders of "+n.id, func() { answer(false) })
+		return
+	}
+	n.w.net.Send(from, p, "probe", func() {
+		there := n.p == p && n.part != nil && n.part.serves && !n.part.ended()
+		n.w.net.Send(p, from, "answer to probe", func() { answer(there) })
+	})
+}

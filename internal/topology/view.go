@@ -27,6 +27,11 @@ type View struct {
 type node struct {
 	beat  api.Heartbeat
 	heard time.Time
+
+	sign      time.Time // its last sign of life: a heartbeat, or an answer
+	asked     time.Time // since when it has been asked whether it is there, without an answer; zero: it has not
+	askedLast time.Time
+	gone      bool // nobody listened where it should, and it was not heard since
 }
 
 // nodesMax bounds the ids that heartbeats are kept of, so that a broken sender cannot make the view
@@ -41,7 +46,7 @@ type Candidate struct {
 	FreeBytes int64   // what it would admit when the heartbeat was sent
 	Senders   int     // distinct senders that it heard in the second before, at least 1
 	HTTP      string
-	Unable    string    // why it cannot take writes now; "" if it can
+	Unable    string    // why it cannot take writes now, or may not be there; "" if nothing is known of that
 	Heard     time.Time // when its heartbeat arrived
 }
 
@@ -77,6 +82,7 @@ func (v *View) Heard(h api.Heartbeat, now time.Time) {
 	}
 	if h.Epoch >= n.beat.Epoch {
 		n.beat, n.heard = h, now
+		n.sign, n.asked, n.gone = now, time.Time{}, false
 	}
 }
 
@@ -133,7 +139,8 @@ func (v *View) Candidate(id string, now time.Time) (Candidate, bool) {
 	}
 	return Candidate{
 		ID: id, Epoch: n.beat.Epoch, Load: n.beat.Load, FreeBytes: n.beat.FreeBytes,
-		Senders: max(n.beat.Senders, 1), HTTP: n.beat.HTTP, Unable: n.beat.Unable, Heard: n.heard,
+		Senders: max(n.beat.Senders, 1), HTTP: n.beat.HTTP, Heard: n.heard,
+		Unable: cmp.Or(n.beat.Unable, n.doubt(now)),
 	}, true
 }
 
@@ -146,8 +153,8 @@ func (v *View) Answers(id string, epoch uint64, now time.Time) bool {
 		(t.Epoch < epoch || t.State != api.Dead)
 }
 
-// Candidates returns the primaries that may be written to now, sorted by id. Those that say that they cannot take writes
-// are among them only if all say so.
+// Candidates returns the primaries that may be written to now, sorted by id. Those that say that they cannot take
+// writes, or may not be there (Answered, NoResponders), are among them only if that is so of all.
 func (v *View) Candidates(now time.Time) []Candidate {
 	var all []Candidate
 	for i := range v.topology.Nodes {

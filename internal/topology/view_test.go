@@ -19,10 +19,15 @@ import (
 //	heartbeat at=MS             one heartbeat a line: id role state epoch [load=F] [free=N] [senders=N] [lag=N] [http=A] [unable]
 //	show at=MS                  candidates, reader, and whether the view is stale and settled
 //	node id=ID                  address and stand-in of a node
+//	begin id=NAME node=ID epoch=N at=MS      a request is sent
+//	end id=NAME
+//	sweep at=MS                 what is given up, and who is to be asked
+//	answered node=ID at=MS      it has answered something
+//	noresponders node=ID        nobody listens there
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		v := topology.NewView()
-		start := time.Unix(0, 0)
+		v, start := topology.NewView(), time.Unix(0, 0)
+		open := requests{all: map[string]*topology.Request{}}
 		at := func(d *datadriven.TestData) time.Time {
 			var ms int
 			d.ScanArgs(t, "at", &ms)
@@ -49,11 +54,51 @@ func TestScenarios(t *testing.T) {
 				d.ScanArgs(t, "id", &id)
 				addr, ok := v.Address(id)
 				return fmt.Sprintf("member: %v address: %q stand-in: %q\n", ok, addr, v.StandIn(id))
+			case "begin":
+				open.begin(t, d, at(d))
+				return ""
+			case "end":
+				open.open.End(open.all[name(t, d, "id")])
+				return ""
+			case "sweep":
+				return open.sweep(v, at(d))
+			case "answered":
+				v.Answered(name(t, d, "node"), at(d))
+				return ""
+			case "noresponders":
+				v.NoResponders(name(t, d, "node"))
+				return ""
 			}
 			t.Fatalf("unknown command %s", d.Cmd)
 			return ""
 		})
 	})
+}
+
+// requests are those that a script has open.
+type requests struct {
+	open    topology.Open
+	all     map[string]*topology.Request
+	givenUp []string
+}
+
+func name(t *testing.T, d *datadriven.TestData, key string) (s string) {
+	d.ScanArgs(t, key, &s)
+	return s
+}
+
+func (r *requests) begin(t *testing.T, d *datadriven.TestData, now time.Time) {
+	var epoch uint64
+	d.ScanArgs(t, "epoch", &epoch)
+	id := name(t, d, "id")
+	r.all[id] = r.open.Begin(name(t, d, "node"), epoch, now, func() { r.givenUp = append(r.givenUp, id) })
+}
+
+func (r *requests) sweep(v *topology.View, now time.Time) string {
+	r.givenUp = nil
+	r.open.GiveUp(v, now)
+	ask := r.open.Ask(v, now)
+	return fmt.Sprintf("%d open, given up: %v, ask: %v\n", r.open.Len(), r.givenUp, ask)
 }
 
 func show(v *topology.View, now time.Time) string {
