@@ -1,5 +1,5 @@
 # Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
-.PHONY: build test race lint fuzz bench e2e fdb-test faults sim rolling heartbeats nightly ci
+.PHONY: build test race lint fuzz bench e2e fdb-test faults page sim rolling heartbeats nightly ci
 
 build: ## one static binary, ./braid
 	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
@@ -32,6 +32,9 @@ fdb-test: ## the store and the sequencer on a real FoundationDB: needs fdbserver
 faults: ## all stories of failover, and random scenarios on separate processes, SEEDS of them, STEPS faults each
 	go test -count 1 -v -timeout 90m -parallel 2 -run '^(TestI1toI6_Stories|TestFaults)$$' ./cmd/braid \
 		-faults.stories all -faults.seeds $(or $(SEEDS),1-30) -faults.steps $(or $(STEPS),10)
+
+page: ## the load test's page in a browser; PICTURES=DIR keeps what it looks like
+	cd loadtest/browser && BRAID_TEST_PICTURES=$(PICTURES) go test -count 1 -v ./...
 
 sim: ## 10,000 seeds of the simulation (docs/simulation.md), or SEEDS of them
 	go run ./internal/simulation/cmd/simulate -seeds $(or $(SEEDS),10000)

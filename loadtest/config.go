@@ -61,6 +61,7 @@ type Config struct {
 	// VerifyTimeout bounds the wait for nodes to apply everything, 60 s.
 	VerifyTimeout time.Duration
 	JSON          string // file for the report, "" for none
+	HTML          string // file for the report as a page, "" for none
 
 	// Chaos says what to do to the cluster meanwhile, "" for nothing: KIND[@WHOM]:EVERY[:FOR], comma-separated, or
 	// random:SEED. The cluster must have an Actor.

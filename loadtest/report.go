@@ -3,6 +3,7 @@ package loadtest
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"time"
 
@@ -19,10 +20,13 @@ type Report struct {
 	Format   string    `json:"format"`
 	Via      string    `json:"via"`
 	Identity string    `json:"identity"`
+	// Durability that the writes asked for, "" for what the gateway takes.
+	Durability string `json:"durability,omitempty"`
 	// Transport between harness and NATS: in-process or TCP. The embedded cluster's own services use the same.
 	Transport   string   `json:"transport"`
 	Embedded    bool     `json:"embedded"`
 	CPUs        int      `json:"cpus"` // the load generator's share included, when embedded
+	Machine     Machine  `json:"machine"`
 	Tables      []string `json:"tables"`
 	Nodes       []string `json:"nodes"`
 	Writers     int      `json:"writers"`
@@ -64,6 +68,14 @@ type Latency struct {
 	P99  float64 `json:"p99_ms"`
 	P999 float64 `json:"p999_ms"`
 	Max  float64 `json:"max_ms"`
+	// Percentiles are the whole distribution, closer together the rarer they are.
+	Percentiles []Percentile `json:"percentiles"`
+}
+
+// Percentile is the latency that so many percent of the writes did not exceed.
+type Percentile struct {
+	Percent float64 `json:"percent"`
+	MS      float64 `json:"ms"`
 }
 
 // OpenLoop says whether the harness kept its rate.
@@ -116,7 +128,20 @@ func ms(microseconds int64) float64 { return float64(microseconds) / 1000 }
 
 func latencyOf(h *hdrhistogram.Histogram, from string) Latency {
 	return Latency{From: from, P50: ms(h.ValueAtQuantile(50)), P99: ms(h.ValueAtQuantile(99)),
-		P999: ms(h.ValueAtQuantile(99.9)), Max: ms(h.Max())}
+		P999: ms(h.ValueAtQuantile(99.9)), Max: ms(h.Max()), Percentiles: percentilesOf(h)}
+}
+
+// percentilesOf has twenty values for each nine, up to the rarest that the histogram can tell.
+func percentilesOf(h *hdrhistogram.Histogram) (list []Percentile) {
+	for i := 0; h.TotalCount() > 0; i++ {
+		rare := math.Pow(10, -float64(i)/20)
+		if rare*float64(h.TotalCount()) < 1 {
+			break
+		}
+		percent := 100 * (1 - rare)
+		list = append(list, Percentile{percent, ms(h.ValueAtQuantile(percent))})
+	}
+	return list
 }
 
 // sum adds the workers up.

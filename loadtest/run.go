@@ -55,6 +55,9 @@ func Run(ctx context.Context, c Config, d Deps) (r Report, err error) {
 	if c.JSON != "" {
 		err = errors.Join(err, r.writeJSON(c.JSON))
 	}
+	if c.HTML != "" {
+		err = errors.Join(err, r.writeHTML(c.HTML))
+	}
 	return r, err
 }
 
@@ -156,6 +159,7 @@ func (h *harness) begin(src source) Report {
 	r := Report{
 		Started: time.Now(), Version: api.Version, Workload: c.Workload, Format: c.Format, Via: c.Via,
 		Identity: c.Identity, Embedded: c.Servers == "", CPUs: runtime.GOMAXPROCS(0), Tables: src.tables(),
+		Machine: describeMachine(), Durability: c.Durability,
 		Writers: c.Writers, InFlight: c.InFlight, Connections: c.Connections, Batch: c.Batch,
 	}
 	_, r.Transport = h.clients[0].ConnectedTo()

@@ -45,6 +45,7 @@ type loadtestCmd struct {
 	Verify       bool          `help:"Prove that every acknowledged write is on every node exactly once."`
 	Chaos        string        `help:"Hurt the embedded cluster meanwhile: KIND[@WHOM]:EVERY[:FOR], comma-separated, or random:SEED. Kinds: kill, pause, partition, partition-objects, partition-sequencer, drain; whom: a process or a role, else the primaries in turn. Each service is then a process of its own." placeholder:"PLAN"`
 	JSON         string        `name:"json" help:"Write the report to FILE as JSON." placeholder:"FILE"`
+	HTML         string        `name:"html" help:"Write the report to FILE as a page with charts, which needs no network." placeholder:"FILE"`
 	s3Flags
 	sealFlags
 	walFlags
@@ -59,7 +60,7 @@ func (c *loadtestCmd) Run(p *process) error {
 		Servers: c.Server, Namespace: c.Namespace, HTTP: c.GatewayAt,
 		Workload: c.Workload, Format: c.Format, Via: c.Via, Table: c.Table,
 		Rows: c.Rows, Duration: c.Duration, Writers: c.Writers, InFlight: c.InFlight, Batch: c.Batch, Rate: c.Rate,
-		Identity: c.Identity, Durability: c.Level, Seed: c.Seed, Baseline: c.Baseline, Verify: c.Verify, JSON: c.JSON,
+		Identity: c.Identity, Durability: c.Level, Seed: c.Seed, Baseline: c.Baseline, Verify: c.Verify, JSON: c.JSON, HTML: c.HTML,
 		Chaos: c.Chaos,
 	}
 	deps := loadtest.Deps{
