@@ -66,7 +66,7 @@ func (m *metrics) watch(box *outbox.Box) error {
 			func() float64 { return float64(box.State().Open) }),
 		gauge("braid_client_directory_refused_writes", "Writes in the directory that cannot be delivered, and that "+
 			"the application has not taken back.", func() float64 { return float64(box.State().Refused) }),
-		gauge("braid_client_directory_waiting_bytes", "Bytes of both in the directory.",
+		gauge("braid_client_directory_waiting_bytes", "Bytes of the writes in the directory that are without an answer or refused.",
 			func() float64 { return float64(box.State().Live) }),
 		gauge("braid_client_directory_bytes", "Bytes of the directory's files.",
 			func() float64 { return float64(box.State().Bytes) }),

@@ -60,6 +60,7 @@ const TickInterval = tickInterval
 func (m *Machine) Tick() {
 	m.core.tick(m.host.Now(), m.host.Link())
 	m.act()
+	m.metrics.listen(m.core, m.host.Now())
 }
 
 // Heard takes a heartbeat, SetTopology a topology that was announced.

@@ -152,7 +152,7 @@ func TestServiceReplacesASilentPrimary(t *testing.T) {
 		t.Errorf("published %s, %v", msg.Data, err)
 	}
 	natstest.Eventually(t, "the decision is counted", func() bool {
-		n, err := testutil.GatherAndCount(metrics, "braid_failovers_total", "braid_failover_detection_seconds")
+		n, err := testutil.GatherAndCount(metrics, "braid_failover_decisions_total", "braid_failover_detection_seconds")
 		return err == nil && n == 4 && counted(t, metrics) == 1
 	})
 }
@@ -163,7 +163,7 @@ func counted(t *testing.T, g prometheus.Gatherer) (n float64) {
 		t.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() == "braid_failovers_total" {
+		if f.GetName() == "braid_failover_decisions_total" {
 			for _, m := range f.GetMetric() {
 				n += m.GetCounter().GetValue()
 			}

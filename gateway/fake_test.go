@@ -445,6 +445,23 @@ func (r *running) refused(subject string, header nats.Header, data string) *api.
 }
 
 // gauge reads a metric of the gateway that has no labels.
+// counts are the values of a counter that are not 0, by its first label.
+func (r *running) counts(name string) map[string]float64 {
+	families, err := r.registry.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	counts := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if n := m.GetCounter().GetValue(); f.GetName() == name && n > 0 {
+				counts[m.GetLabel()[0].GetValue()] = n
+			}
+		}
+	}
+	return counts
+}
+
 func (r *running) gauge(name string) float64 {
 	families, err := r.registry.Gather()
 	if err != nil {

@@ -15,7 +15,7 @@ type metrics struct {
 	requests     *prometheus.CounterVec // by format and source
 	rows         *prometheus.CounterVec // by format
 	bytes        *prometheus.CounterVec // by format
-	answers      *prometheus.CounterVec // by code, once per write or request without one
+	answers      *prometheus.CounterVec // by code and outcome, once per write or request without one
 	unheard      *prometheus.CounterVec // errors of plain publishes, by code
 	groups       prometheus.Counter
 	groupWrites  prometheus.Histogram
@@ -29,7 +29,7 @@ type metrics struct {
 	requestsBy [3][2]prometheus.Counter // by format; over NATS, over HTTP
 	rowsBy     [3]prometheus.Counter
 	bytesBy    [3]prometheus.Counter
-	answered   map[int]prometheus.Counter
+	answered   map[api.Name]prometheus.Counter // "" is stored
 }
 
 func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
@@ -48,20 +48,20 @@ func newMetrics(s *Service, reg prometheus.Registerer) (*metrics, error) {
 		requests: counterVec("requests_total", "Write requests taken.", "format", "source"),
 		rows:     counterVec("rows_total", "Rows of accepted writes.", "format"),
 		bytes:    counterVec("request_bytes_total", "Payload bytes of write requests, as they arrived.", "format"),
-		answers:  counterVec("answers_total", "Outcomes of writes, and of requests refused as a whole.", "code"),
+		answers:  counterVec("answers_total", "Outcomes of writes, and of requests refused as a whole.", "code", "outcome"),
 		unheard:  counterVec("publish_errors_total", "Refused writes whose sender did not wait for an answer.", "code"),
 		groups: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "braid_gateway_groups_total", Help: "Groups sent to primaries, each counted once."}),
 		groupWrites: histogram("group_writes", "Writes in a group.", prometheus.ExponentialBuckets(1, 2, 11)),
 		groupBytes:  histogram("group_bytes", "Bytes of an encoded group.", prometheus.ExponentialBuckets(512, 4, 8)),
-		retries:     counterVec("route_retries_total", "Attempts at a primary without an answer.", "reason"),
+		retries:     counterVec("route_retries_total", "Attempts at a primary that did not end a group's course: lost, no_responders, pending, or a refusal's name.", "reason"),
 		registered: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "braid_gateway_registrations_total", Help: "Times this gateway registered as a producer."}),
 		parseSeconds: histogram("parse_seconds", "Time to unpack and parse a payload.", fast),
 		encodeSecs:   histogram("encode_seconds", "Time to encode a group.", fast),
 		writeSeconds: histogram("write_seconds", "Time from a write's arrival to its outcome.",
 			prometheus.ExponentialBuckets(500e-6, 2, 16)),
-		answered: make(map[int]prometheus.Counter),
+		answered: make(map[api.Name]prometheus.Counter),
 	}
 	for f := range formatNames {
 		name := formatNames[f]
@@ -69,8 +69,14 @@ func newMetrics(s *Service, reg prometheus.Registerer) (*metrics, error) {
 			m.requests.WithLabelValues(name, "nats"), m.requests.WithLabelValues(name, "http")}
 		m.rowsBy[f], m.bytesBy[f] = m.rows.WithLabelValues(name), m.bytes.WithLabelValues(name)
 	}
-	for _, code := range []int{200, 400, 404, 409, 410, 413, 429, 500, 503} {
-		m.answered[code] = m.answers.WithLabelValues(strconv.Itoa(code))
+	m.answered[""] = m.answers.WithLabelValues("200", "stored")
+	for _, name := range api.Names() {
+		code := strconv.Itoa(name.Code())
+		m.answered[name] = m.answers.WithLabelValues(code, string(name))
+		m.unheard.WithLabelValues(code)
+	}
+	for _, reason := range []string{retryLost, retrySilent, retryPending} {
+		m.retries.WithLabelValues(reason)
 	}
 	return m, m.register(s, reg)
 }
@@ -93,6 +99,12 @@ func (m *metrics) register(s *Service, reg prometheus.Registerer) error {
 			_, requests := s.held.sizes()
 			return float64(requests)
 		}),
+		gauge("writable_primaries", "Primaries that this gateway could send a write to now.", func() float64 {
+			return float64(s.routes.usable())
+		}),
+		gauge("topology_version", "Version of the topology that this gateway knows.", func() float64 {
+			return float64(s.routes.version())
+		}),
 		gauge("unanswered_bytes", "Bytes of groups sent to primaries and not answered.", func() float64 {
 			return float64(s.routes.unanswered())
 		}),
@@ -106,29 +118,36 @@ func (m *metrics) register(s *Service, reg prometheus.Registerer) error {
 
 // outcome counts what one write, or a request that was refused as a whole, was told.
 func (m *metrics) outcome(e *api.Error) {
-	code := 200
+	name := api.Name("")
 	if e != nil {
-		code = e.Code
+		name = e.Name
 	}
-	if c, ok := m.answered[code]; ok {
+	if c, ok := m.answered[name]; ok {
 		c.Inc()
 		return
 	}
-	m.answers.WithLabelValues(strconv.Itoa(code)).Inc()
+	m.answers.WithLabelValues(strconv.Itoa(name.Code()), name.Label()).Inc()
 }
 
 func since(h prometheus.Histogram, start time.Time) { h.Observe(time.Since(start).Seconds()) }
 
+// Why a group's course goes on, beside the names of refusals.
+const (
+	retryLost    = "lost"
+	retrySilent  = "no_responders"
+	retryPending = "pending"
+)
+
 // retry counts an attempt that did not end a group's course.
 func (m *metrics) retry(how reply, refusal *api.Error) {
-	reason := "lost"
+	reason := retryLost
 	switch how {
 	case replySilent:
-		reason = "no_responders"
+		reason = retrySilent
 	case replyPending:
-		reason = "pending"
+		reason = retryPending
 	case replyRefused:
-		reason = string(refusal.Name)
+		reason = refusal.Name.Label()
 	}
 	m.retries.WithLabelValues(reason).Inc()
 }

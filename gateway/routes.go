@@ -112,9 +112,22 @@ func (r *routes) settled() bool {
 
 // ready says whether a primary can be written to.
 func (r *routes) ready() bool {
+	return r.usable() > 0
+}
+
+// usable is the number of primaries that can be written to.
+func (r *routes) usable() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.core.view.Candidates(r.now())) > 0
+	return len(r.core.view.Candidates(r.now()))
+}
+
+// version is that of the topology; 0: none is known.
+func (r *routes) version() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, _ := r.core.view.Topology()
+	return t.Version
 }
 
 func (r *routes) writable(primary string) bool {

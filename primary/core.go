@@ -134,7 +134,7 @@ const (
 type effect struct {
 	kind    effectKind
 	segment uint64
-	reason  string // of doSeal: full, idle or drain
+	reason  string // of doSeal
 	group   *group
 	level   api.Durability // of doAppend to doLaunch
 	node    string

@@ -35,6 +35,13 @@ const (
 	durable                 // is where its level says: its groups may be committed
 )
 
+// Why a segment is sealed.
+const (
+	sealFull  = "full"
+	sealIdle  = "idle" // there was a place in flight for it
+	sealDrain = "drain"
+)
+
 // What a segment file has besides the frames, at most: header and footer, and an entry of the footer's index.
 const (
 	walFixedBytes = 512
@@ -45,7 +52,7 @@ const (
 func (c *core) append(now time.Duration, g *group) {
 	need, l := g.bytes+walEntryBytes, &c.levels[g.level]
 	if l.open != nil && l.open.bytes+need > c.segmentBytes {
-		c.seal(now, g.level, "full")
+		c.seal(now, g.level, sealFull)
 	}
 	if l.open == nil {
 		l.open = &wal{sequence: c.next, level: g.level, bytes: walFixedBytes}
@@ -84,9 +91,9 @@ func (c *core) sealIfIdle(now time.Duration, d api.Durability) {
 	switch l := &c.levels[d]; {
 	case l.open == nil || !c.hasPlace(d):
 	case c.mode == draining:
-		c.seal(now, d, "drain")
+		c.seal(now, d, sealDrain)
 	case now-l.lastSeal >= c.interval(d):
-		c.seal(now, d, "idle")
+		c.seal(now, d, sealIdle)
 	}
 }
 

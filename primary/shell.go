@@ -100,10 +100,10 @@ func (s *Service) tickLoop(ctx context.Context) {
 func (s *Service) answer(g *group, a *api.GroupAnswer) {
 	var err error
 	if a.Err != nil {
-		s.metrics.refused.WithLabelValues(string(a.Err.Name)).Inc()
+		s.metrics.refused.WithLabelValues(a.Err.Name.Label()).Inc()
 		err = g.from.ReplyError(a.Err)
 	} else {
-		s.metrics.answerSeconds.Observe((s.now() - g.arrivedAt).Seconds())
+		s.metrics.answerSeconds[g.level].Observe((s.now() - g.arrivedAt).Seconds())
 		err = g.from.Reply(api.AppendGroupAnswer(nil, a), nil)
 	}
 	if err != nil {

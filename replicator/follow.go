@@ -22,6 +22,7 @@ type shard struct {
 	// For everybody else, who must not wait for a disk to know it.
 	lag      atomic.Uint64                    // core.lag
 	standing atomic.Pointer[[]table.Standing] // as the tables had it after the last step
+	lagging  atomic.Pointer[[]table.Lag]      // the same, tablesShown at most
 	pending  atomic.Bool                      // a table stands at a pending record
 }
 
@@ -29,6 +30,7 @@ func newShard(index int, cfg coreConfig, position uint64, now time.Time) *shard 
 	sh := &shard{index: index, core: newCore(cfg, position, now), hints: newHints()}
 	sh.lag.Store(sh.core.lag())
 	sh.standing.Store(new([]table.Standing))
+	sh.lagging.Store(new([]table.Lag))
 	return sh
 }
 
@@ -87,6 +89,8 @@ func (s *Service) tell(sh *shard) {
 	sh.lag.Store(sh.core.lag())
 	standing := s.tables.Standing(sh.index)
 	sh.standing.Store(&standing)
+	lagging := s.tables.Lagging(sh.index, tablesShown)
+	sh.lagging.Store(&lagging)
 	sh.pending.Store(s.tables.Pending(sh.index))
 }
 

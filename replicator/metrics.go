@@ -19,15 +19,10 @@ type metrics struct {
 	scrubRounds          prometheus.Counter
 	readRows             *prometheus.CounterVec // by format
 	readsBroken          prometheus.Counter
-	gauges               []prometheus.Collector
 }
 
-// gauges tell of the moment when they are asked.
-type gauges struct {
-	lag, standing, damaged func() int
-}
-
-func newMetrics(r prometheus.Registerer, now gauges) (*metrics, error) {
+// newMetrics registers nothing yet.
+func newMetrics() *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "braid_replicator_" + name, Help: help})
 	}
@@ -45,31 +40,51 @@ func newMetrics(r prometheus.Registerer, now gauges) (*metrics, error) {
 		fetchSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "braid_replicator_fetch_seconds",
 			Help: "Time to fetch one segment.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}),
 		fetchBytes:  counter("fetch_bytes_total", "Bytes of fetched segments."),
-		damage:      vector("damage_total", "Damaged or missing files and objects that were found.", "what"),
-		repairs:     vector("repairs_total", "Damaged or missing files and objects that were replaced.", "what"),
+		damage:      vector("damage_total", "Damaged or missing files and objects that were found.", "kind"),
+		repairs:     vector("repairs_total", "Damaged or missing files and objects that were replaced.", "kind"),
 		scrubBytes:  counter("scrub_bytes_total", "Bytes that the background check has read."),
 		scrubRounds: counter("scrub_rounds_total", "Times that the background check has read everything."),
 		readRows:    vector("read_rows_total", "Rows that were read over HTTP.", "format"),
 		readsBroken: counter("reads_broken_total", "Reads that were broken off because rows could not be had."),
 	}
-	for _, g := range []struct {
-		name, help string
-		ask        func() int
-	}{
-		{"lag_records", "Confirmed log records that are not applied here.", now.lag},
-		{"tables_standing", "Tables that stand, or have rows that cannot be read here.", now.standing},
-		{"damaged", "Files and objects that are damaged and could not be repaired yet.", now.damaged},
-	} {
-		m.gauges = append(m.gauges, prometheus.NewGaugeFunc(
-			prometheus.GaugeOpts{Name: "braid_replicator_" + g.name, Help: g.help}, func() float64 { return float64(g.ask()) }))
-	}
+	m.start()
+	return m
+}
+
+// register shows the metrics, and what the service knows when it is asked. It is called once the tables are open.
+func (m *metrics) register(r prometheus.Registerer, s *Service) error {
 	if r == nil {
-		return m, nil
+		return nil
+	}
+	gauge := func(name, help string, ask func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "braid_replicator_" + name, Help: help}, ask)
 	}
 	var errs []error
-	for _, c := range append(m.gauges, m.records, m.txids, m.rows, m.gaps, m.held, m.errors, m.fetchSeconds, m.fetchBytes,
-		m.damage, m.repairs, m.scrubBytes, m.scrubRounds, m.readRows, m.readsBroken) {
+	for _, c := range []prometheus.Collector{
+		m.records, m.txids, m.rows, m.gaps, m.held, m.errors, m.fetchSeconds, m.fetchBytes, m.damage, m.repairs,
+		m.scrubBytes, m.scrubRounds, m.readRows, m.readsBroken, newTableMetrics(s),
+		gauge("lag_records", "Confirmed log records that are not applied here; NaN until every shard's log was read.",
+			func() float64 { return shownLag(s.Lag()) }),
+		gauge("tables_standing", "Tables that stand, or have rows that cannot be read here.",
+			func() float64 { return float64(len(s.Standing())) }),
+		gauge("damaged", "Files and objects that are damaged and could not be repaired yet.",
+			func() float64 { return float64(s.damaged()) }),
+	} {
 		errs = append(errs, r.Register(c))
 	}
-	return m, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// start shows every counter from the beginning, so that the first increase is one.
+func (m *metrics) start() {
+	for _, operation := range []string{"log", "apply", "append", "fetch", "schema", "checkpoint", "scrub", "reply"} {
+		m.errors.WithLabelValues(operation)
+	}
+	for _, kind := range []string{"segment", "object", "table", "checkpoint"} {
+		m.damage.WithLabelValues(kind)
+		m.repairs.WithLabelValues(kind)
+	}
+	for format := range contentTypes {
+		m.readRows.WithLabelValues(format)
+	}
 }

@@ -52,6 +52,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := s.open(0); err != nil {
 		return nil, err
 	}
+	if err := s.metrics.register(deps.Registerer, s); err != nil {
+		return nil, fmt.Errorf("replicator: %w", errors.Join(err, s.tables.Close()))
+	}
 	return s, nil
 }
 
@@ -61,21 +64,13 @@ func newService(cfg Config, deps Deps, now func() time.Time) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, deps: deps, changed: make(chan struct{}), now: now,
+		metrics:  newMetrics(),
 		client:   newClient(cfg.FetchParallel),
 		reads:    make(chan struct{}, cfg.ReadsMax),
 		waits:    newWaits(cfg.WaitersMax),
 		digests:  make(chan digestQuestion, digestsMax),
 		ward:     ward{retryMax: 12 * cfg.RetryMax, patients: make(map[ailment]*patient)},
 		admitted: make(chan struct{}, 1)}
-	var err error
-	s.metrics, err = newMetrics(deps.Registerer, gauges{
-		lag:      func() int { return int(s.Lag()) },
-		standing: func() int { return len(s.Standing()) },
-		damaged:  s.damaged,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("replicator: %w", err)
-	}
 	s.segments = &segments{fsys: deps.FS, dir: cfg.SegmentsDir, workers: cfg.FetchParallel,
 		timeout: cfg.FetchTimeout, wait: cfg.PieceWait, metrics: s.metrics, log: deps.Logger,
 		objects: fromObjects(deps.Objects), peers: s.peers, lost: s.lostObject,

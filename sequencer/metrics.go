@@ -25,7 +25,7 @@ type metrics struct {
 	pendingAge prometheus.Gauge
 }
 
-func newMetrics(r prometheus.Registerer, depth func() float64) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, depth, available func() float64) (*metrics, error) {
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "braid_sequencer_" + name, Help: help, Buckets: buckets,
@@ -43,27 +43,33 @@ func newMetrics(r prometheus.Registerer, depth func() float64) (*metrics, error)
 		groups:   histogram("transaction_groups", "Groups in one commit transaction.", many),
 		writes:   histogram("transaction_writes", "Writes in one commit transaction.", many),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "braid_sequencer_groups_total", Help: "Groups by their answer.",
-		}, []string{"answer"}),
+			Name: "braid_sequencer_groups_total", Help: "Groups by what they were told: decided, pending, later (ask again), or the name of the error.",
+		}, []string{"outcome"}),
 		conflicts:  counter("store_conflicts_total", "Times that a transaction's function ran again."),
 		unknown:    counter("store_unknown_total", "Transactions whose outcome the store did not know."),
 		overloaded: counter("overloaded_total", "Requests refused because a queue was full."),
 		swept:      counter("expired_total", "Keys, producers and answers cleared after their time."),
-		confirmed:  counter("confirmed_total", "Pending records that became confirmed."),
+		confirmed:  counter("confirmed_records_total", "Pending records that became confirmed."),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{Name: "braid_sequencer_pending_records",
 			Help: "Records whose segment is not in the object store yet, up to 10,000; from the instance that bumps the ticks."}),
-		pendingAge: prometheus.NewGauge(prometheus.GaugeOpts{Name: "braid_sequencer_pending_age_ticks",
-			Help: "How long the oldest of them has been pending, in ticks of about a second."}),
+		pendingAge: prometheus.NewGauge(prometheus.GaugeOpts{Name: "braid_sequencer_pending_age_seconds",
+			Help: "How long the oldest pending record has been pending, counted in ticks."}),
 	}
 	if r == nil {
 		return m, nil
 	}
+	for _, outcome := range []string{"decided", "pending", "later"} {
+		m.outcomes.WithLabelValues(outcome)
+	}
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "braid_sequencer_queue_requests", Help: "Requests that wait for a transaction.",
 	}, depth)
+	up := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "braid_sequencer_available", Help: "1 while this instance serves and its store answers it.",
+	}, available)
 	var err error
 	for _, c := range []prometheus.Collector{m.commit, m.request, m.requests, m.groups, m.writes, m.outcomes,
-		m.conflicts, m.unknown, m.overloaded, m.swept, m.confirmed, m.pending, m.pendingAge, waiting} {
+		m.conflicts, m.unknown, m.overloaded, m.swept, m.confirmed, m.pending, m.pendingAge, waiting, up} {
 		err = errors.Join(err, r.Register(c))
 	}
 	if err != nil {
@@ -77,7 +83,7 @@ func (m *metrics) answered(results []Result) {
 	decided, pending, refused := 0, 0, 0
 	for i := range results {
 		if results[i].Err != nil {
-			m.outcomes.WithLabelValues(string(api.AsError(results[i].Err).Name)).Inc()
+			m.outcomes.WithLabelValues(api.AsError(results[i].Err).Name.Label()).Inc()
 			continue
 		}
 		for j := range results[i].Answers {

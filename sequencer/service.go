@@ -69,7 +69,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, deps: deps, ready: make(chan struct{}), fatal: make(chan error, 1), started: time.Now()}
 	var err error
-	s.metrics, err = newMetrics(deps.Registerer, s.depth)
+	s.metrics, err = newMetrics(deps.Registerer, s.depth, s.available)
 	return s, err
 }
 
@@ -142,6 +142,19 @@ func (s *Service) since() time.Duration { return time.Since(s.started) }
 // well says whether the store has answered lately.
 func (s *Service) well() bool {
 	return s.since()-time.Duration(s.answered.Load()) < 3*s.cfg.TickInterval
+}
+
+// available is well as a metric: 0 until this instance serves, too.
+func (s *Service) available() float64 {
+	select {
+	case <-s.ready:
+	default:
+		return 0
+	}
+	if !s.well() {
+		return 0
+	}
+	return 1
 }
 
 // open reads or creates the cluster, trying again while the store is away.
@@ -337,7 +350,7 @@ func (s *Service) countPending(ctx context.Context) error {
 	})
 	if err == nil {
 		s.metrics.pending.Set(float64(count))
-		s.metrics.pendingAge.Set(float64(age))
+		s.metrics.pendingAge.Set((time.Duration(age) * s.cfg.TickInterval).Seconds())
 	}
 	return err
 }

@@ -25,6 +25,20 @@ const (
 	Unavailable  Name = "unavailable"  // 503 later, under the same identity: the outcome may be unknown
 )
 
+// Names lists the errors of the wire, by code.
+func Names() []Name {
+	return []Name{Invalid, Unauthorized, Forbidden, NotFound, Conflict, Fenced, Expired, Settled, Voided, TooLarge,
+		Overloaded, Unavailable}
+}
+
+// Label is the name as the label of a metric: of few values, whatever came over the wire.
+func (n Name) Label() string {
+	if n.Code() == 500 {
+		return "other"
+	}
+	return string(n)
+}
+
 // Code returns the number that belongs to the name, 500 for a name that is not of the wire.
 func (n Name) Code() int {
 	switch n {

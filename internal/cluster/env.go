@@ -38,10 +38,13 @@ type Env struct {
 	Objects func(objstore.Store) objstore.Store
 }
 
-// NewRegistry returns a registry with the Go runtime's and the process's metrics in it.
+// NewRegistry returns a registry with the program's version, the Go runtime's and the process's metrics in it.
 func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(),
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "braid_build_info", Help: "1, with the program's version.",
+		ConstLabels: prometheus.Labels{"version": api.Version}})
+	build.Set(1)
+	r.MustRegister(build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }

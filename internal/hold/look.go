@@ -178,14 +178,14 @@ func (k *Keeper) release(h *held) error {
 	if err == nil {
 		err = k.deps.FS.Remove(k.path(h.id))
 	}
-	return k.let(h, "stored", err)
+	return k.let(h, goneStored, err)
 }
 
 // discard takes away a copy that nobody can come to need.
 func (k *Keeper) discard(h *held, voided bool) error {
-	why := "unneeded"
+	why := goneUnneeded
 	if voided {
-		why = "voided"
+		why = goneVoided
 		k.log.Warn("held segment has rows that an operator gave up while no holder could be found; it is dropped",
 			"segment", h.id.String())
 	}

@@ -45,6 +45,13 @@ func Instrument(s Store, r prometheus.Registerer) (Store, error) {
 	if m.bytes, err = registered(r, m.bytes); err != nil {
 		return nil, err
 	}
+	for _, operation := range []string{"put", "get", "stat", "list", "mend"} {
+		m.seconds.WithLabelValues(operation)
+		m.errors.WithLabelValues(operation)
+	}
+	for _, operation := range []string{"put", "get"} {
+		m.bytes.WithLabelValues(operation)
+	}
 	return instrumented{next: s, metrics: m}, nil
 }
 

@@ -44,7 +44,11 @@ braid_objstore_bytes_total{operation="get"} 5
 braid_objstore_bytes_total{operation="put"} 5
 # HELP braid_objstore_errors_total Object store operations that failed; an object that is not there is no failure.
 # TYPE braid_objstore_errors_total counter
+braid_objstore_errors_total{operation="get"} 0
+braid_objstore_errors_total{operation="list"} 0
+braid_objstore_errors_total{operation="mend"} 0
 braid_objstore_errors_total{operation="put"} 1
+braid_objstore_errors_total{operation="stat"} 0
 `
 	err = testutil.GatherAndCompare(registry, strings.NewReader(want),
 		"braid_objstore_bytes_total", "braid_objstore_errors_total")

@@ -20,6 +20,12 @@ var (
 	errRereading = errors.New("its log is being read again")
 )
 
+// Lag is a table that has not applied records which its shard's position has passed.
+type Lag struct {
+	Table   string
+	Records uint64 // confirmed ones
+}
+
 // Standing is a table that has stopped, while others go on.
 type Standing struct {
 	Table   string
@@ -40,6 +46,31 @@ func (s *Store) Standing(shard int) (all []Standing) {
 	}
 	slices.SortFunc(all, func(a, b Standing) int { return cmp.Compare(a.Table, b.Table) })
 	return all
+}
+
+// Lagging lists tables of a shard that are behind its position, max of them at most: those that are furthest behind, in
+// no order.
+func (s *Store) Lagging(shard, max int) (all []Lag) {
+	sh := s.shards[shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for t := range sh.stalled {
+		if t.behind > 0 {
+			all = append(all, Lag{Table: t.name, Records: t.behind})
+		}
+	}
+	return Furthest(all, max)
+}
+
+// Furthest returns the max tables of all, which it may reorder, that are furthest behind.
+func Furthest(all []Lag, max int) []Lag {
+	if len(all) <= max {
+		return all
+	}
+	slices.SortFunc(all, func(a, b Lag) int {
+		return cmp.Or(cmp.Compare(b.Records, a.Records), cmp.Compare(a.Table, b.Table))
+	})
+	return all[:max]
 }
 
 // Pending says whether a table of a shard stands at a pending record.
