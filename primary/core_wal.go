@@ -23,6 +23,7 @@ import (
 type copying struct {
 	synced bool   // on this node's disk, with its name
 	copies []kept // on other nodes
+	hedged bool   // a further node was asked because one was slow
 
 	unconfirmed    bool // records may be pending that no confirmation under way covers
 	confirming     bool // a confirmation is under way, or due
@@ -34,7 +35,8 @@ type copying struct {
 type kept struct {
 	node  string
 	done  bool          // the node says that it has it, synced
-	given bool          // up: it failed or went silent, and another node is asked. It may still come to be done.
+	asked time.Duration // when
+	given bool          // up: it failed, went silent or was slow, and another node is asked. It may still come to be done.
 	at    time.Duration // when it was given up
 }
 
@@ -90,7 +92,8 @@ func (s *wal) copied() (n int) {
 }
 
 // spread sees to it that as many other nodes as needed have a segment or are asked to take it. Whoever has failed or
-// fallen silent is replaced by another, and asked again only where there is no other.
+// fallen silent is replaced by another, and asked again only where there is no other. Who is slow may be gone and still
+// count as live, so one further node is asked in good time: one for each segment, or slow disks would get more to do.
 func (c *core) spread(now time.Duration, s *wal) {
 	if s.level != api.DurabilityWAL || s.stage != flying {
 		return
@@ -98,8 +101,12 @@ func (c *core) spread(now time.Duration, s *wal) {
 	missing := c.walCopies - 1
 	for i := range s.copies {
 		k := &s.copies[i]
-		if !k.done && !k.given && !slices.Contains(c.live, k.node) {
+		switch {
+		case k.done || k.given:
+		case !slices.Contains(c.live, k.node):
 			k.given, k.at = true, now
+		case now-k.asked >= holdPatience && !s.hedged && c.hasOther(s):
+			k.given, k.at, s.hedged = true, now, true
 		}
 		if k.done || !k.given {
 			missing--
@@ -114,6 +121,16 @@ func (c *core) spread(now time.Duration, s *wal) {
 	}
 }
 
+// holdPatience is how long a node may take before a further one is asked.
+const holdPatience = 150 * time.Millisecond
+
+// hasOther says whether there is a live node that was not asked yet to hold a segment.
+func (c *core) hasOther(s *wal) bool {
+	return slices.ContainsFunc(c.live, func(node string) bool {
+		return !slices.ContainsFunc(s.copies, func(k kept) bool { return k.node == node })
+	})
+}
+
 // holdPause is how long a node that failed is left alone, if there is no other.
 const holdPause = 100 * time.Millisecond
 
@@ -125,7 +142,7 @@ func (c *core) choose(now time.Duration, s *wal) (node string, ok bool) {
 		at := slices.IndexFunc(s.copies, func(k kept) bool { return k.node == node })
 		if at < 0 {
 			c.turn = (c.turn + i + 1) % len(c.live)
-			s.copies = append(s.copies, kept{node: node})
+			s.copies = append(s.copies, kept{node: node, asked: now})
 			return node, true
 		}
 		if k := s.copies[at]; again < 0 && !k.done && k.given && now-k.at >= holdPause {
@@ -135,7 +152,7 @@ func (c *core) choose(now time.Duration, s *wal) (node string, ok bool) {
 	if again < 0 {
 		return "", false
 	}
-	s.copies[again].given = false
+	s.copies[again].given, s.copies[again].asked = false, now
 	return s.copies[again].node, true
 }
 
