@@ -96,12 +96,15 @@ func (h *harness) startChaos(
 }
 
 func (c *chaos) report(config *Config, workers []*worker, elapsed time.Duration) *Chaos {
-	acks := make([][]acked, len(workers))
+	all := make([]written, len(workers))
 	for i, w := range workers {
-		acks[i], w.acks = w.acks, nil
+		all[i] = written{primary: w.primary(), acks: w.acks}
+		w.acks = nil
 	}
-	judgeFaults(c.faults, acks, c.watch.changes(), elapsed, config.ChaosNotice)
-	return &Chaos{Plan: config.Chaos, NoticeMS: *msOf(config.ChaosNotice), Faults: c.faults, ByKind: sumUp(c.faults)}
+	judgeFaults(c.faults, all, c.watch.changes(), elapsed, config.ChaosNotice)
+	r := &Chaos{Plan: config.Chaos, NoticeMS: *msOf(config.ChaosNotice), Faults: c.faults}
+	r.ByKind, r.All = sumUp(c.faults)
+	return r
 }
 
 // play strikes again and again until ctx ends.

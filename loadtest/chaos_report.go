@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -13,6 +14,8 @@ type Chaos struct {
 	NoticeMS float64        `json:"notice_ms"`
 	Faults   []Fault        `json:"faults"`
 	ByKind   []FaultSummary `json:"by_kind"`
+	// All sums up the faults of all kinds, where there are several.
+	All *FaultSummary `json:"all_kinds,omitempty"`
 }
 
 // Fault is one fault and its consequences. A time that is missing did not come: nobody was promoted, say.
@@ -23,6 +26,10 @@ type Fault struct {
 	LastsS float64 `json:"lasts_s"`
 	// AllWriters is the time until every writer had an acknowledgement again.
 	AllWriters *float64 `json:"all_writers_acknowledged_ms,omitempty"`
+	// OnIt are the writers that had chosen the victim as their primary, Others those that had chosen another one. They
+	// are there with Via "primary" only: otherwise gateways choose for each write anew.
+	OnIt   *Writers `json:"writers_on_it,omitempty"`
+	Others *Writers `json:"other_writers,omitempty"`
 	// Gap is the longest time without any acknowledgement until the next fault.
 	Gap float64 `json:"longest_gap_ms"`
 	// Slowest is the longest that a write took that was open during the fault, SlowestBack one after it.
@@ -40,15 +47,28 @@ type Fault struct {
 	struck, undone time.Duration
 }
 
+// Writers is what some of the writers noticed of a fault.
+type Writers struct {
+	Writers int `json:"writers"`
+	// Acknowledged is the time until each of them had an acknowledgement again.
+	Acknowledged *float64 `json:"acknowledged_ms,omitempty"`
+	Slowest      float64  `json:"slowest_write_ms"`
+	Noticed      int      `json:"noticed"`
+}
+
 // FaultSummary sums up all faults of a kind, in milliseconds.
 type FaultSummary struct {
 	Kind       string `json:"kind"`
 	Faults     int    `json:"faults"`
 	AllWriters Spread `json:"all_writers_acknowledged"`
-	Gap        Spread `json:"longest_gap"`
-	Noticed    Spread `json:"writers_that_noticed"`
-	Promoted   Spread `json:"promoted"`
-	Back       Spread `json:"reinstated"`
+	// OnIt and Others are as of a fault, OthersSlowest the slowest writes of the others.
+	OnIt          Spread `json:"writers_on_it_acknowledged"`
+	Others        Spread `json:"other_writers_acknowledged"`
+	OthersSlowest Spread `json:"other_writers_slowest_write"`
+	Gap           Spread `json:"longest_gap"`
+	Noticed       Spread `json:"writers_that_noticed"`
+	Promoted      Spread `json:"promoted"`
+	Back          Spread `json:"reinstated"`
 }
 
 // Spread is of as many values as there were.
@@ -79,9 +99,14 @@ type acked struct {
 // acksMax bounds what a run with chaos keeps of its writes: 16 bytes each.
 const acksMax = 20_000_000
 
-// judgeFaults fills in what came of each fault. acks are each writer's, in the order in which they were answered;
-// roles in the order in which they were heard.
-func judgeFaults(faults []Fault, acks [][]acked, roles []RoleChange, end, notice time.Duration) {
+// written is what was acknowledged to one writer, in the order of the answers.
+type written struct {
+	primary string // that it has chosen, "" for none
+	acks    []acked
+}
+
+// judgeFaults fills in what came of each fault; roles are in the order in which they were heard.
+func judgeFaults(faults []Fault, all []written, roles []RoleChange, end, notice time.Duration) {
 	for i := range faults {
 		next, roleEnd := end, time.Duration(math.MaxInt64) // a victim may be back after the writers have ended
 		if i+1 < len(faults) {
@@ -89,49 +114,75 @@ func judgeFaults(faults []Fault, acks [][]acked, roles []RoleChange, end, notice
 		}
 		f := &faults[i]
 		f.AtS, f.LastsS = f.struck.Seconds(), (f.undone - f.struck).Seconds()
-		f.judgeAcks(acks, next, notice)
+		f.judgeWriters(all, next, notice)
 		f.judgeRoles(roles, roleEnd)
 	}
 }
 
-func (f *Fault) judgeAcks(acks [][]acked, next, notice time.Duration) {
-	var slowest, back, all time.Duration
-	everybody := true
+func (f *Fault) judgeWriters(all []written, next, notice time.Duration) {
+	everybody := f.noticedBy(all, next, notice)
+	f.AllWriters, f.Slowest, f.Noticed = everybody.Acknowledged, everybody.Slowest, everybody.Noticed
+	onIt := func(w written) bool { return w.primary == f.Target }
+	if slices.ContainsFunc(all, onIt) {
+		f.OnIt = f.noticedBy(slices.DeleteFunc(slices.Clone(all), func(w written) bool { return !onIt(w) }), next, notice)
+		f.Others = f.noticedBy(slices.DeleteFunc(slices.Clone(all), onIt), next, notice)
+	}
+	var back time.Duration
 	var answers []time.Duration // of all writers, until next
-	for _, of := range acks {
-		first, _ := slices.BinarySearchFunc(of, f.struck, func(a acked, t time.Duration) int {
-			return int(min(max(a.answered-t, -1), 1))
-		})
-		if first == len(of) {
-			everybody = false
-		} else {
-			all = max(all, of[first].answered-f.struck)
-		}
-		noticed := false
-		for _, a := range of[first:] {
+	for _, w := range all {
+		for _, a := range w.since(f.struck) {
 			if a.sent >= next {
 				break
 			}
-			took := a.answered - a.sent
-			if a.sent <= f.undone {
-				slowest = max(slowest, took)
-				noticed = noticed || took > notice
-			} else {
-				back = max(back, took)
+			if a.sent > f.undone {
+				back = max(back, a.answered-a.sent)
 			}
 			if a.answered <= next {
 				answers = append(answers, a.answered)
 			}
 		}
+	}
+	f.SlowestBack, f.Gap = *msOf(back), *msOf(longestGap(answers, f.struck, next))
+}
+
+// noticedBy is what some writers noticed of the fault before the next one.
+func (f *Fault) noticedBy(some []written, next, notice time.Duration) *Writers {
+	out := &Writers{Writers: len(some)}
+	var slowest, last time.Duration
+	everybody := len(some) > 0
+	for _, w := range some {
+		since := w.since(f.struck)
+		if len(since) == 0 {
+			everybody = false
+		} else {
+			last = max(last, since[0].answered-f.struck)
+		}
+		noticed := false
+		for _, a := range since {
+			if a.sent >= next || a.sent > f.undone {
+				break
+			}
+			took := a.answered - a.sent
+			slowest = max(slowest, took)
+			noticed = noticed || took > notice
+		}
 		if noticed {
-			f.Noticed++
+			out.Noticed++
 		}
 	}
 	if everybody {
-		f.AllWriters = msOf(all)
+		out.Acknowledged = msOf(last)
 	}
-	f.Slowest, f.SlowestBack = *msOf(slowest), *msOf(back)
-	f.Gap = *msOf(longestGap(answers, f.struck, next))
+	out.Slowest = *msOf(slowest)
+	return out
+}
+
+// since are the acknowledgements that came at a moment or after it.
+func (w written) since(moment time.Duration) []acked {
+	first, _ := slices.BinarySearchFunc(w.acks, moment, func(a acked, t time.Duration) int {
+		return cmp.Compare(a.answered, t)
+	})
+	return w.acks[first:]
 }
 
 // longestGap is the longest time between two of times, of which there are any number, from begin to end.
@@ -190,24 +241,35 @@ func msOf(d time.Duration) *float64 {
 	return &v
 }
 
-// sumUp sums up the faults of each kind, in the order in which the kinds came first.
-func sumUp(faults []Fault) (sums []FaultSummary) {
-	for _, kind := range kindsOf(faults) {
-		s := FaultSummary{Kind: kind}
-		var all, gap, noticed, promoted, back []float64
-		for _, f := range faults {
-			if f.Kind != kind {
-				continue
-			}
-			s.Faults++
-			gap, noticed = append(gap, f.Gap), append(noticed, float64(f.Noticed))
-			all, promoted, back = known(all, f.AllWriters), known(promoted, f.Promoted), known(back, f.Back)
-		}
-		s.AllWriters, s.Gap, s.Noticed = spreadOf(all), spreadOf(gap), spreadOf(noticed)
-		s.Promoted, s.Back = spreadOf(promoted), spreadOf(back)
-		sums = append(sums, s)
+// sumUp sums up the faults of each kind, in the order in which the kinds came first, and of all if there are several.
+func sumUp(faults []Fault) (sums []FaultSummary, all *FaultSummary) {
+	kinds := kindsOf(faults)
+	for _, kind := range kinds {
+		sums = append(sums, summaryOf(kind, slices.DeleteFunc(slices.Clone(faults), func(f Fault) bool {
+			return f.Kind != kind
+		})))
 	}
-	return sums
+	if len(kinds) > 1 {
+		s := summaryOf("fault", faults)
+		all = &s
+	}
+	return sums, all
+}
+
+func summaryOf(kind string, faults []Fault) FaultSummary {
+	s := FaultSummary{Kind: kind, Faults: len(faults)}
+	var all, onIt, others, slowest, gap, noticed, promoted, back []float64
+	for _, f := range faults {
+		gap, noticed = append(gap, f.Gap), append(noticed, float64(f.Noticed))
+		all, promoted, back = known(all, f.AllWriters), known(promoted, f.Promoted), known(back, f.Back)
+		if f.OnIt != nil {
+			onIt, others = known(onIt, f.OnIt.Acknowledged), known(others, f.Others.Acknowledged)
+			slowest = append(slowest, f.Others.Slowest)
+		}
+	}
+	s.AllWriters, s.OnIt, s.Others, s.OthersSlowest = spreadOf(all), spreadOf(onIt), spreadOf(others), spreadOf(slowest)
+	s.Gap, s.Noticed, s.Promoted, s.Back = spreadOf(gap), spreadOf(noticed), spreadOf(promoted), spreadOf(back)
+	return s
 }
 
 func kindsOf(faults []Fault) (kinds []string) {

@@ -43,8 +43,8 @@ func TestFaultsAreJudged(t *testing.T) {
 		{Kind: "kill", Target: "p1", struck: at(10), undone: at(14)},
 		{Kind: "pause", Target: "p2", struck: at(18), undone: at(18.5)},
 	}
-	acks := [][]acked{steady(20, 30, 30), steady(20, 10, 10.7)}
-	judgeFaults(faults, acks, roles, at(20), at(0.1))
+	all := []written{{"p2", steady(20, 30, 30)}, {"p1", steady(20, 10, 10.7)}}
+	judgeFaults(faults, all, roles, at(20), at(0.1))
 	if d := faults[0]; d.Dead != nil || d.Promoted != nil || d.Back != nil {
 		t.Errorf("a drain before anything happened: %+v", d)
 	}
@@ -60,7 +60,14 @@ func TestFaultsAreJudged(t *testing.T) {
 	if p := faults[1]; p.Dead != nil || p.Promoted != nil || p.Back != nil || p.Noticed != 0 || *p.AllWriters != 10 {
 		t.Errorf("a pause that nobody noticed: %+v", p)
 	}
-	sums := sumUp(faults)
+	if *f.OnIt.Acknowledged != 700 || f.OnIt.Writers != 1 || f.OnIt.Noticed != 1 || *f.Others.Acknowledged != 10 ||
+		f.Others.Slowest != 10 || f.Others.Noticed != 0 {
+		t.Errorf("writers on it %+v, on others %+v", f.OnIt, f.Others)
+	}
+	sums, both := sumUp(faults)
+	if both == nil || both.Faults != 2 || both.AllWriters != (Spread{2, 10, 700, 700}) || both.OnIt.Count != 2 {
+		t.Errorf("over both kinds: %+v", both)
+	}
 	if len(sums) != 2 || sums[0].Faults != 1 || sums[0].AllWriters != (Spread{1, 700, 700, 700}) ||
 		sums[1].Promoted.Count != 0 {
 		t.Errorf("%+v", sums)
@@ -70,8 +77,8 @@ func TestFaultsAreJudged(t *testing.T) {
 // TestAWriterWithoutAnAnswerIsTold: the run ended before it had one.
 func TestAWriterWithoutAnAnswerIsTold(t *testing.T) {
 	faults := []Fault{{Kind: "kill", Target: "p1", struck: at(10), undone: at(14)}}
-	judgeFaults(faults, [][]acked{steady(20, 30, 30), steady(9, 30, 30)}, nil, at(20), at(0.1))
-	if faults[0].AllWriters != nil || faults[0].Gap != 100 {
+	judgeFaults(faults, []written{{"", steady(20, 30, 30)}, {"", steady(9, 30, 30)}}, nil, at(20), at(0.1))
+	if faults[0].AllWriters != nil || faults[0].Gap != 100 || faults[0].OnIt != nil {
 		t.Fatalf("%+v", faults[0])
 	}
 }
@@ -149,12 +156,14 @@ func TestBins(t *testing.T) {
 func TestChaosIsPrinted(t *testing.T) {
 	faults := []Fault{{Kind: "kill", Target: "p1", struck: at(0.5), undone: at(1)}}
 	acks := [][]acked{steady(2, 0.5, 1)}
-	judgeFaults(faults, acks, nil, at(2), at(0.1))
-	c := &Chaos{Plan: "kill:500ms", NoticeMS: 100, Faults: faults, ByKind: sumUp(faults)}
+	judgeFaults(faults, []written{{"p1", acks[0]}}, nil, at(2), at(0.1))
+	c := &Chaos{Plan: "kill:500ms", NoticeMS: 100, Faults: faults}
+	c.ByKind, c.All = sumUp(faults)
 	var out strings.Builder
 	p := &printer{w: &out}
 	p.chaos(&Report{Chaos: c, Timeline: timelineOf(2, acks...)})
-	for _, want := range []string{"▅··█", "k··", "kill p1 for 500 ms: all writers answered after 500 ms", "1 writers waited"} {
+	for _, want := range []string{"▅··█", "k··", "kill p1 for 500 ms: all writers answered after 500 ms", "1 writers waited",
+		"the 1 on it answered after 500 ms (slowest write 500 ms)", "of them those on that primary"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}

@@ -28,9 +28,14 @@ func sampleReport() *Report {
 		role(15, "p1", "primary", "live", 3, ""), role(15, "r1", "replica", "live", 2, ""),
 	}
 	faults := []Fault{{Kind: "kill", Target: "p1", struck: at(10), undone: at(14)}}
-	judgeFaults(faults, acks, roles, at(20), at(0.1))
+	all := make([]written, len(acks))
+	for i, of := range acks {
+		all[i].acks = of
+	}
+	judgeFaults(faults, all, roles, at(20), at(0.1))
+	sums, _ := sumUp(faults)
 	r := &Report{Started: time.Unix(0, 0), Workload: "cpu-only", Tables: []string{"cpu"}, Machine: describeMachine(),
-		Roles: roles, Chaos: &Chaos{Plan: "kill:10s", Faults: faults, ByKind: sumUp(faults)}}
+		Roles: roles, Chaos: &Chaos{Plan: "kill:10s", Faults: faults, ByKind: sums}}
 	workers := []*worker{{writes: 393, rows: 1965, errors: map[string]uint64{"503 unavailable": 2}, example: errors.New("<b>no</b>")}}
 	r.sum(workers, latency, at(20))
 	return r

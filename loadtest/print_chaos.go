@@ -20,11 +20,10 @@ func (p *printer) chaos(r *Report) {
 		p.fault(&f, c)
 	}
 	for _, s := range c.ByKind {
-		p.field("", "%s × %s", grouped(uint64(s.Faults)), s.Kind)
-		p.spread("every writer has an acknowledgement again", s.AllWriters)
-		p.spread("longest gap in all writers' throughput", s.Gap)
-		p.spread("replica promoted", s.Promoted)
-		p.spread("victim reinstated, from the fault's end", s.Back)
+		p.summary(s)
+	}
+	if c.All != nil {
+		p.summary(*c.All)
 	}
 	p.roles(r.Roles)
 }
@@ -58,6 +57,10 @@ func (p *printer) fault(f *Fault, c *Chaos) {
 		duration(f.LastsS*1000), all, duration(f.Gap))
 	p.field("", "slowest write %s, afterwards %s; %d writers waited over %s", duration(f.Slowest),
 		duration(f.SlowestBack), f.Noticed, duration(c.NoticeMS))
+	if f.OnIt != nil {
+		p.field("", "the %s on it %s; the %s on others %s", grouped(uint64(f.OnIt.Writers)), f.OnIt.text(),
+			grouped(uint64(f.Others.Writers)), f.Others.text())
+	}
 	var then []string
 	if f.Dead != nil {
 		then = append(then, "declared dead after "+duration(*f.Dead))
@@ -73,9 +76,29 @@ func (p *printer) fault(f *Fault, c *Chaos) {
 	}
 }
 
+func (w *Writers) text() string {
+	after := "not all answered"
+	if w.Acknowledged != nil {
+		after = "answered after " + duration(*w.Acknowledged)
+	}
+	return fmt.Sprintf("%s (slowest write %s)", after, duration(w.Slowest))
+}
+
+// summary is a table of what came of the faults of a kind.
+func (p *printer) summary(s FaultSummary) {
+	p.field("", "%-44s %9s %9s %9s", grouped(uint64(s.Faults))+" × "+s.Kind, "p50", "p99", "max")
+	p.spread("every writer acknowledged again", s.AllWriters)
+	p.spread("of them those on that primary", s.OnIt)
+	p.spread("and those on others", s.Others)
+	p.spread("slowest write of those on others", s.OthersSlowest)
+	p.spread("longest gap in all writers' throughput", s.Gap)
+	p.spread("replica promoted", s.Promoted)
+	p.spread("victim reinstated, from the fault's end", s.Back)
+}
+
 func (p *printer) spread(name string, s Spread) {
 	if s.Count > 0 {
-		p.field("", "  %-42s p50 %s   p99 %s   max %s", name, duration(s.P50), duration(s.P99), duration(s.Max))
+		p.field("", "  %-42s %9s %9s %9s", name, duration(s.P50), duration(s.P99), duration(s.Max))
 	}
 }
 

@@ -106,8 +106,8 @@ func httpError(table string, status int, body []byte) error {
 	return server
 }
 
-// newSenders makes a sender for each writer. Writers share the clients; with Via "primary" and line protocol they
-// take turns over the live primaries.
+// newSenders makes a sender for each writer. Writers share the clients; with Via "primary" they take turns over the live
+// primaries.
 func newSenders(ctx context.Context, c *Config, clients []*client.Client, gateway string) ([]sender, error) {
 	senders := make([]sender, c.Writers)
 	if c.Via == "http" {
@@ -138,13 +138,15 @@ func closeSenders(senders []sender) {
 	}
 }
 
-// routes are what the writers take turns in. Straight to a primary, the SDK takes the least-loaded one.
+// routes are what the writers take turns in: gateways choose, or each writer has a primary of its own, which failover is
+// followed from.
 func routes(ctx context.Context, c *Config, cl *client.Client) ([]client.Route, error) {
-	switch {
-	case c.Via != "primary":
+	if c.Via != "primary" {
 		return []client.Route{client.Gateway}, nil
-	case c.Format == "arrow":
-		return []client.Route{client.Direct}, nil
+	}
+	route := client.Primary
+	if c.Format == "arrow" {
+		route = client.DirectTo
 	}
 	nodes, err := cl.Nodes(ctx)
 	if err != nil {
@@ -153,7 +155,7 @@ func routes(ctx context.Context, c *Config, cl *client.Client) ([]client.Route, 
 	var all []client.Route
 	for _, n := range nodes {
 		if n.Role == "primary" && n.State == "live" {
-			all = append(all, client.Primary(n.ID))
+			all = append(all, route(n.ID))
 		}
 	}
 	if len(all) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,6 +112,15 @@ func newWorker(r *run, number int, s sender) *worker {
 		w.head = r.heads[r.config.Table]
 	}
 	return w
+}
+
+// primary is the one that the worker has chosen to write to, "" if it leaves the choice to gateways.
+func (w *worker) primary() string {
+	if s, ok := w.sender.(*sdkSender); ok {
+		_, id, _ := strings.Cut(string(s.route), ".")
+		return id
+	}
+	return ""
 }
 
 // work writes until the schedule has no more. Cancelling ctx takes no more writes; those that are open end by

@@ -30,7 +30,7 @@ type loadtestCmd struct {
 	GatewayAt    string        `name:"http" help:"The gateway's HTTP URL, for --via http." default:"http://127.0.0.1:9000" placeholder:"URL"`
 	Workload     string        `help:"cpu-only, small (one row a write), conflict (writers race with expected TxIDs) or file:PATH (line protocol, gz or plain)." default:"cpu-only"`
 	Format       string        `help:"ilp (line protocol), or arrow (encoded once by the client)." default:"ilp" enum:"ilp,arrow"`
-	Via          string        `help:"gateway, primary (straight to one, encoded here) or http." default:"gateway" enum:"gateway,primary,http"`
+	Via          string        `help:"gateway, primary (each writer to one of its own: through a gateway, with arrow straight) or http." default:"gateway" enum:"gateway,primary,http"`
 	Table        string        `help:"Table to write to." default:"cpu"`
 	Rows         uint64        `help:"Rows to write."`
 	Duration     time.Duration `help:"How long to write, instead of --rows. Default: 10s."`
