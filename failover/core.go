@@ -48,7 +48,8 @@ const never = time.Duration(math.MinInt64 / 2)
 
 func newCore(cfg Config) *core {
 	return &core{cfg: cfg, nodes: make(map[string]*watched), lease: lease.Lease{Self: cfg.ID, TTL: cfg.LeaseTTL},
-		link: -1, proved: never, answered: never, bumped: never, patient: never}
+		link: -1, proved: never, answered: never, bumped: never, patient: never,
+		leaseAt: never, lookAt: never, actAt: never, publishAt: never}
 }
 
 func (c *core) say(warn bool, text string, args ...any) {

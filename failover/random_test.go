@@ -17,7 +17,8 @@ type chaos struct {
 }
 
 func newChaos(seed uint64, instances int) *chaos {
-	c := &chaos{script: &script{world: &world{nodes: make(map[string]*node)}},
+	apart := func(instance int) time.Duration { return time.Duration(instance) * 3 * time.Hour }
+	c := &chaos{script: &script{world: &world{nodes: make(map[string]*node)}, ahead: apart},
 		r: rand.New(rand.NewPCG(seed, 1)), restart: map[string]time.Duration{}}
 	for i := range instances {
 		c.start(fmt.Sprintf("f%d", i+1))

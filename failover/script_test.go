@@ -26,9 +26,19 @@ import (
 //	nats id=f1 off|on|half                its connection: lost, there again, half open
 //	sequencer away|back, publications lost|back
 //	topology
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { tell(t, func(int) time.Duration { return 0 }) }
+
+// TestClocksHoursApart: the same stories, with the same end, where every instance's clock tells another time.
+func TestClocksHoursApart(t *testing.T) {
+	for _, first := range []time.Duration{-7 * time.Hour, 5 * time.Hour} {
+		tell(t, func(instance int) time.Duration { return first + time.Duration(instance)*3*time.Hour })
+	}
+}
+
+// tell tells all stories to instances whose clocks are ahead of the world's.
+func tell(t *testing.T, ahead func(instance int) time.Duration) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		s := &script{world: &world{nodes: make(map[string]*node)}}
+		s := &script{world: &world{nodes: make(map[string]*node)}, ahead: ahead}
 		s.start("f1")
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			run, ok := map[string]func(*datadriven.TestData){
@@ -47,10 +57,14 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-type script struct{ *world }
+type script struct {
+	*world
+	ahead func(instance int) time.Duration
+}
 
 func (s *script) start(id string) {
-	s.instances = append(s.instances, &instance{id: id, core: newCore(Config{ID: id}.withDefaults())})
+	s.instances = append(s.instances, &instance{id: id, core: newCore(Config{ID: id}.withDefaults()),
+		clock: s.ahead(len(s.instances))})
 }
 
 func (s *script) instance(d *datadriven.TestData) *instance {

@@ -37,6 +37,7 @@ type node struct {
 type instance struct {
 	id     string
 	core   *core
+	clock  time.Duration // what its clock is ahead of the world's
 	link   int
 	paused bool
 	stuck  []func(now time.Duration) // what has arrived while it was paused
@@ -58,6 +59,9 @@ func (w *world) after(d time.Duration, do func()) {
 	w.pending = slices.Insert(w.pending, i, event{w.now + d, do})
 }
 
+// at is the time by an instance's own clock.
+func (w *world) at(i *instance) time.Duration { return w.now + i.clock }
+
 // run lets time pass.
 func (w *world) run(d time.Duration) {
 	for end := w.now + d; w.now < end; {
@@ -75,7 +79,7 @@ func (w *world) run(d time.Duration) {
 		}
 		for _, i := range w.instances {
 			if !i.paused {
-				i.core.tick(w.now, i.link)
+				i.core.tick(w.at(i), i.link)
 				w.act(i)
 			}
 		}
@@ -118,7 +122,7 @@ func (w *world) deliver(i *instance, f func(now time.Duration)) {
 	case i.paused:
 		i.stuck = append(i.stuck, f)
 	default:
-		f(w.now)
+		f(w.at(i))
 		w.act(i)
 	}
 }
@@ -126,15 +130,15 @@ func (w *world) deliver(i *instance, f func(now time.Duration)) {
 func (w *world) wake(i *instance) {
 	i.paused = false
 	for _, f := range i.stuck {
-		f(w.now)
+		f(w.at(i))
 	}
 	i.stuck = nil
 }
 
 // act does what a core wants.
 func (w *world) act(i *instance) {
-	for _, a := range i.core.next(w.now) {
-		sent := w.now
+	for _, a := range i.core.next(w.at(i)) {
+		sent := w.at(i)
 		switch a := a.(type) {
 		case note:
 			w.print(i, a)
@@ -143,17 +147,17 @@ func (w *world) act(i *instance) {
 				w.tell(func(i *instance, now time.Duration) { i.core.setTopology(a.Topology, now) })
 			}
 		case look:
-			w.ask(i, func() { i.core.topologyAnswered(sent, w.topology(), nil, w.now) },
-				func(err error) { i.core.topologyAnswered(sent, api.Topology{}, err, w.now) })
+			w.ask(i, func() { i.core.topologyAnswered(sent, w.topology(), nil, w.at(i)) },
+				func(err error) { i.core.topologyAnswered(sent, api.Topology{}, err, w.at(i)) })
 		case bump:
-			w.ask(i, func() { i.core.leaseAnswered(sent, w.bump(a.LeaseRequest), nil, w.now) },
-				func(err error) { i.core.leaseAnswered(sent, api.LeaseAnswer{}, err, w.now) })
+			w.ask(i, func() { i.core.leaseAnswered(sent, w.bump(a.LeaseRequest), nil, w.at(i)) },
+				func(err error) { i.core.leaseAnswered(sent, api.LeaseAnswer{}, err, w.at(i)) })
 		case ask:
 			w.question(i, a, sent)
 		default:
 			w.print(i, a)
-			w.ask(i, func() { t, err := w.decide(a); i.core.decided(a, t, err, w.now) },
-				func(err error) { i.core.decided(a, api.Topology{}, err, w.now) })
+			w.ask(i, func() { t, err := w.decide(a); i.core.decided(a, t, err, w.at(i)) },
+				func(err error) { i.core.decided(a, api.Topology{}, err, w.at(i)) })
 		}
 	}
 }
@@ -171,7 +175,7 @@ func (w *world) local(i *instance, f func(now time.Duration)) {
 		i.stuck = append(i.stuck, f)
 		return
 	}
-	f(w.now)
+	f(w.at(i))
 	w.act(i)
 }
 

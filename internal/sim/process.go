@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"hash/fnv"
+	"io"
 	"iter"
 	"slices"
 	"time"
@@ -12,6 +14,7 @@ type Process struct {
 	Name string // of the machine that it runs on: partitions cut machines off
 
 	e      *Engine
+	ahead  time.Duration               // what the machine's clock is ahead of the world's
 	call   func(func(context.Context)) // with the context that ends with the process
 	cancel context.CancelFunc
 	dead   bool
@@ -23,10 +26,23 @@ type Process struct {
 // Start begins a process.
 func (e *Engine) Start(name string) *Process {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Process{Name: name, e: e, cancel: cancel, call: func(f func(context.Context)) { f(ctx) }}
+	p := &Process{Name: name, e: e, ahead: ahead(name), cancel: cancel, call: func(f func(context.Context)) { f(ctx) }}
 	e.processes = append(e.processes, p)
 	return p
 }
+
+// ahead is what a machine's clock is ahead of the world's, up to a day: no two machines agree, and no process may care.
+func ahead(name string) time.Duration {
+	h := fnv.New64a()
+	io.WriteString(h, name) // a hash never fails
+	return time.Duration(h.Sum64() % uint64(24*time.Hour))
+}
+
+// Now is the time since some moment, by the clock of the process's machine.
+func (p *Process) Now() time.Duration { return p.e.now + p.ahead }
+
+// Clock is the time of day, by the clock of the process's machine.
+func (p *Process) Clock() time.Time { return p.e.Clock().Add(p.ahead) }
 
 // Dead says whether the process has crashed or ended. A process that was never there is dead.
 func (p *Process) Dead() bool { return p == nil || p.dead }
@@ -175,7 +191,7 @@ func (p *Process) Sleep(d time.Duration) {
 // Sleep blocks the coroutine that runs, of whatever process.
 func (e *Engine) Sleep(d time.Duration) { e.task.p.Sleep(d) }
 
-// Await blocks until changed is closed or has something, until a moment comes, or ctx ends. A nil channel never does.
+// Await blocks until changed is closed or has something, until a moment of Clock comes, or ctx ends. A nil channel never does.
 func (p *Process) Await(ctx context.Context, changed <-chan struct{}, until time.Time) {
 	t, late := p.current(), false
 	ready := func() bool {
@@ -189,7 +205,7 @@ func (p *Process) Await(ctx context.Context, changed <-chan struct{}, until time
 	if ready() {
 		return
 	}
-	p.After(until.Sub(p.e.Clock()), func() { late = true })
+	p.After(until.Sub(p.Clock()), func() { late = true })
 	t.ready = ready
 	t.park()
 }
@@ -228,7 +244,7 @@ func (c *Call[T]) Done(v T) {
 
 // Wait blocks until Done, at most for patience; ok is false if nothing came.
 func (c *Call[T]) Wait(ctx context.Context, patience time.Duration) (v T, ok bool) {
-	c.p.Await(ctx, c.came, c.p.e.Clock().Add(patience))
+	c.p.Await(ctx, c.came, c.p.Clock().Add(patience))
 	select {
 	case <-c.came:
 		return c.value, true

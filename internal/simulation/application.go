@@ -107,7 +107,7 @@ func (a *application) deps(p *sim.Process, fs disk.FS) outbox.Deps {
 			return nil
 		},
 		NewID: func() string { a.ids++; return fmt.Sprintf("%s-%d", a.c.name, a.ids) },
-		Host:  outbox.Host{Now: a.w.e.Clock, Await: p.Await, Go: p.Go},
+		Host:  outbox.Host{Now: p.Clock, Await: p.Await, Go: p.Go},
 	}
 }
 

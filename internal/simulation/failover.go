@@ -39,7 +39,7 @@ func (f *failoverProcess) start() {
 	p.OnEnd(func() { w.e.After(w.restart(), f.start) })
 	cfg.ID = fmt.Sprintf("%s-%d", f.id, f.starts)
 	m, err := failover.NewMachine(cfg, failover.Host{
-		Now: w.e.Now, Link: func() int { return 0 }, Go: p.Go, Post: func(do func()) { do() },
+		Now: p.Now, Link: func() int { return 0 }, Go: p.Go, Post: func(do func()) { do() },
 		Sequencer: asker{w, p}, Publish: func(t api.Topology) { w.bug.publish(w, p, t) }, Logger: w.storyLog(f.id),
 		Ask: func(_ context.Context, id string) (api.NodeInfo, error) { return w.info(p, id, cfg.AskTimeout) },
 	})

@@ -52,8 +52,8 @@ func (g *gatewayProcess) start() {
 	m, err := gateway.NewMachine(g.cfg, gateway.Deps{
 		Sequencer: seq, Catalog: &schemas{asker: seq, known: make(map[string]api.Schema)}, Logger: w.log,
 	}, gateway.Host{
-		Now: w.e.Clock, Await: p.Await, Go: p.Go,
-		Alarm: func(at time.Time) { p.After(at.Sub(w.e.Clock()), func() { p.Go(m.Due) }) },
+		Now: p.Clock, Await: p.Await, Go: p.Go,
+		Alarm: func(at time.Time) { p.After(at.Sub(p.Clock()), func() { p.Go(m.Due) }) },
 		Request: func(ctx context.Context, to string, frame []byte) ([]byte, error) {
 			return g.request(ctx, p, to, frame)
 		},
@@ -91,7 +91,7 @@ func (g *gatewayProcess) request(ctx context.Context, p *sim.Process, to string,
 	call := sim.NewCall[answered[[]byte]](p)
 	patience := time.Hour
 	if end, ok := ctx.Deadline(); ok {
-		patience = end.Sub(g.w.e.Clock())
+		patience = end.Sub(p.Clock())
 	}
 	g.w.node(to).write(p, g.w.bug.frame(g, to, frame), func(a api.GroupAnswer) {
 		if a.Err != nil {

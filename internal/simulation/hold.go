@@ -56,13 +56,13 @@ func (n *node) drawHolding() {
 	n.cfg.BacklogBytes = 3000 + e.Rand.Int64N(50_000)
 	n.hold = hold.Config{ID: n.id, SegmentsDir: segmentsDir, BytesMax: 10_000 + e.Rand.Int64N(100_000),
 		SegmentsMax: 2 + e.Rand.IntN(40), LookAfter: e.Between(20*time.Millisecond, 3*time.Second), LookMax: 2 * time.Second}
-	n.peers = hold.NewPeers(n.id, e.Clock)
+	n.peers = hold.NewPeers(n.id, func() time.Time { return n.p.Clock() }) // of the process that runs then
 }
 
 // startHolder takes in what the node holds, and looks after it until the process ends.
 func (n *node) startHolder(fsys disk.FS, objects objstore.Store, seq asker) (err error) {
 	n.keeper, err = hold.NewKeeper(n.hold, hold.Deps{FS: fsys, Objects: objects, Sequencer: n.w.bug.registry(seq),
-		Stands: n.replicator.Pending, Logger: n.w.log}, n.w.e.Now, n.p.Go)
+		Stands: n.replicator.Pending, Logger: n.w.log}, n.p.Now, n.p.Go)
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (w *world) unreplaced(id string) string {
 		}
 	}
 	for _, c := range w.clients {
-		if _, ok := c.routes.view.Candidate(standIn, w.e.Clock()); !ok && !c.done {
+		if _, ok := c.routes.view.Candidate(standIn, c.routes.p.Clock()); !ok && !c.done {
 			return fmt.Sprintf("client %s does not write to its stand-in %s", c.name, standIn)
 		}
 	}

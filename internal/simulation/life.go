@@ -124,7 +124,7 @@ func (l *life) begin(f func(context.Context)) {
 	l.p.Go(func(context.Context) {
 		defer close(done)
 		if before != nil {
-			l.p.Await(context.Background(), before, l.n.w.e.Clock().Add(forever))
+			l.p.Await(context.Background(), before, l.p.Clock().Add(forever))
 		}
 		f(ctx)
 	})
@@ -156,7 +156,7 @@ func (l *life) persist(ctx context.Context, patience time.Duration, ask func() e
 
 // pause ends early with ctx.
 func (l *life) pause(ctx context.Context, d time.Duration) {
-	l.p.Await(ctx, nil, l.n.w.e.Clock().Add(d))
+	l.p.Await(ctx, nil, l.p.Clock().Add(d))
 }
 
 func (l *life) register(ctx context.Context, replaces uint64) {

@@ -112,7 +112,7 @@ func (n *node) startParts(l *life) (err error) {
 	n.replicator, err = replicator.NewMachine(n.pace, replicator.Deps{
 		FS: l.fs, Objects: l.objects, Sequencer: n.w.bug.log(n, l.seq), Catalog: l.catalog, Shards: n.w.shards,
 		Logger: n.w.log,
-	}, n.w.e.Clock)
+	}, n.p.Clock)
 	if err != nil {
 		return fmt.Errorf("open tables: %w", err)
 	}
@@ -207,8 +207,8 @@ func (n *node) newPrimary(l *life, epoch, first uint64) (*primaryPart, error) {
 	cfg := n.cfg
 	cfg.Epoch, cfg.FirstSequence = epoch, first
 	var m *primary.Machine
-	host := primary.Host{Now: n.w.e.Now, Go: n.p.Go, Wake: func(at time.Duration) {
-		n.p.After(at-n.w.e.Now(), func() { m.Tick() })
+	host := primary.Host{Now: n.p.Now, Go: n.p.Go, Wake: func(at time.Duration) {
+		n.p.After(at-n.p.Now(), func() { m.Tick() })
 	}}
 	m, err := primary.NewMachine(cfg, primary.Deps{
 		FS: n.w.bug.disk(l.fs), Objects: n.w.bug.puts(n, l.objects), Sequencer: n.w.bug.commits(n, l.seq),

@@ -62,7 +62,7 @@ func (s *sequencerProcess) ticks(ctx context.Context) {
 	var seen api.Lease
 	for {
 		s.p.Sleep(time.Second)
-		if !mine.May(s.w.e.Now(), seen) {
+		if !mine.May(s.p.Now(), seen) {
 			seen = api.Lease{}
 		}
 		_ = s.update(ctx, func(t kv.Txn) (err error) {

@@ -24,7 +24,7 @@ func (w *world) tellHeartbeat(n *node, h api.Heartbeat) {
 	}
 	for _, c := range w.producers() {
 		r := c.routes
-		tell(c.p, func() { r.view.Heard(h, w.e.Clock()) })
+		tell(c.p, func() { r.view.Heard(h, r.p.Clock()) })
 	}
 	for _, other := range w.nodes {
 		if peers := other.peers; other != n {
@@ -99,16 +99,17 @@ func (a asker) Topology(_ context.Context) (api.Topology, error) {
 // which it asks for at its start, and when a heartbeat contradicts what it knows.
 type routes struct {
 	w    *world
+	p    *sim.Process
 	view *topology.View
 	last string // who was tried last
 }
 
 // newRoutes begins to follow the topology in a client's process.
 func newRoutes(w *world, p *sim.Process) *routes {
-	r := &routes{w: w, view: topology.NewView()}
+	r := &routes{w: w, p: p, view: topology.NewView()}
 	p.Go(func(ctx context.Context) {
 		for {
-			if _, known := r.view.Topology(); !known || r.view.Stale(w.e.Clock()) {
+			if _, known := r.view.Topology(); !known || r.view.Stale(p.Clock()) {
 				if t, err := (asker{w, p}).Topology(ctx); err == nil {
 					r.view.SetTopology(t)
 				}
@@ -126,7 +127,7 @@ func (r *routes) pick() *node {
 		return r.w.nodes[r.w.e.Rand.IntN(len(r.w.nodes))]
 	}
 	var ids []string
-	for _, c := range r.view.Candidates(r.w.e.Clock()) {
+	for _, c := range r.view.Candidates(r.p.Clock()) {
 		ids = append(ids, c.ID)
 	}
 	if known, _ := r.view.Topology(); len(ids) == 0 { // before the first heartbeats
