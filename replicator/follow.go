@@ -117,6 +117,7 @@ func (s *Service) rest(ctx context.Context, sh *shard) {
 
 func (s *Service) hinted(sh *shard, h Hint) {
 	sh.core.hint(s.now(), h)
+	sh.lag.Store(sh.core.lag()) // reading the log may hang: it is known already that there is more
 	if at, ok := s.tables.Stalled(sh.index, 0); ok {
 		sh.core.damaged(s.now(), at, s.tables.Behind(sh.index))
 		s.tell(sh)
