@@ -39,8 +39,8 @@ page: ## the load test's page in a browser; PICTURES=DIR keeps what it looks lik
 sim: ## 10,000 seeds of the simulation (docs/simulation.md), or SEEDS of them
 	go run ./internal/simulation/cmd/simulate -seeds $(or $(SEEDS),10000)
 
-rolling: ## a rolling restart of a whole cluster under load: not one write fails
-	go test ./cmd/braid -count 1 -v -run 'TestRollingRestart$$'
+rolling: ## a rolling restart of a whole cluster, and members that come and go, under load: not one write fails
+	go test ./cmd/braid -count 1 -v -run '^(TestRollingRestart|TestMembersComeAndGo)$$'
 
 heartbeats: ## how late heartbeats come on a machine without a free core
 	go test ./cmd/braid -count 1 -v -run TestHeartbeatsWithoutAFreeCore -heartbeats.for 20s
