@@ -42,7 +42,7 @@ func (s *Service) endpoints() []endpoint {
 		{"demote", sub.Demote(), handleUpdate(s, s.core.Demote, changed)},
 		{"remove", sub.Remove(), handleUpdate(s, s.core.Remove, changed)},
 		{"lease", sub.Lease(), handleUpdate(s, BumpLease, nil)},
-		{"producer", sub.RegisterProducer(), handleUpdate(s, s.core.RegisterProducer, nil)},
+		{"producer", sub.RegisterProducer(), s.handleProducer},
 		{"renew", sub.RenewProducer(), handleUpdate(s,
 			func(t kv.Txn, q api.RenewProducerRequest) (struct{}, error) {
 				return struct{}{}, s.core.RenewProducer(t, q)
@@ -134,6 +134,17 @@ func (s *Service) handleSchema(in bus.Incoming) {
 	default:
 		enqueueUpdate(s, in, q, s.core.GrowSchema, nil)
 	}
+}
+
+// handleProducer: the user is what the answer's inbox says, not what the request does.
+func (s *Service) handleProducer(in bus.Incoming) {
+	q, err := decode[api.RegisterProducerRequest](in)
+	if err != nil {
+		s.refuse(in, err)
+		return
+	}
+	q.User = in.User()
+	enqueueUpdate(s, in, q, s.core.RegisterProducer, nil)
 }
 
 func (s *Service) handleLog(shard int) bus.Handler {

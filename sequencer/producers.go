@@ -6,7 +6,9 @@ import (
 )
 
 // RegisterProducer registers a producer under a new epoch, which fences its earlier ones. Known says whether its
-// records were still there, those since the epoch that it had last if it tells that one. The answer to a registration that is repeated is its first one. Refused: Invalid.
+// records were still there, those since the epoch that it had last if it tells that one. The answer to a registration
+// that is repeated is its first one. A producer belongs to the first NATS user that is known to have registered it, until
+// it expires. Refused: Invalid, and Forbidden if it is another user's.
 func (c Core) RegisterProducer(
 	t kv.Txn, r api.RegisterProducerRequest,
 ) (api.RegisterProducerAnswer, error) {
@@ -20,12 +22,16 @@ func (c Core) RegisterProducer(
 	if err != nil {
 		return api.RegisterProducerAnswer{}, err
 	}
+	if p != nil && p.owner != "" && p.owner != r.User {
+		return api.RegisterProducerAnswer{}, api.Errorf(api.Forbidden, "producer %s belongs to another NATS user: "+
+			"take another id", r.ID)
+	}
 	if p == nil || p.attempt != r.Attempt {
 		now, err := Ticks(t)
 		if err != nil {
 			return api.RegisterProducerAnswer{}, err
 		}
-		if p, err = c.nextEpoch(t, p, r.Attempt); err != nil {
+		if p, err = c.nextEpoch(t, p, r); err != nil {
 			return api.RegisterProducerAnswer{}, err
 		}
 		c.putProducer(t, r.ID, p, now)
@@ -34,12 +40,12 @@ func (c Core) RegisterProducer(
 	return api.RegisterProducerAnswer{Epoch: p.epoch, Known: known, RenewSeconds: c.renewSeconds()}, nil
 }
 
-func (c Core) nextEpoch(t kv.Txn, old *producer, attempt string) (*producer, error) {
+func (c Core) nextEpoch(t kv.Txn, old *producer, r api.RegisterProducerRequest) (*producer, error) {
 	epoch, err := increment(t, kindEpoch)
 	if err != nil {
 		return nil, err
 	}
-	p := &producer{epoch: epoch, incarnation: epoch, attempt: attempt}
+	p := &producer{epoch: epoch, incarnation: epoch, attempt: r.Attempt, owner: r.User}
 	if old != nil {
 		p.incarnation, p.known, p.expires = old.incarnation, true, old.expires
 	}

@@ -173,11 +173,16 @@ type producer struct {
 	renewed     uint64 // tick, rounded: see Core.renewal
 	expires     uint64 // tick under which it stands in the index of idle ones
 	attempt     string
+	owner       string // the NATS user it belongs to, "" if none was known yet
 }
+
+// producerVersion 2 added owner.
+const producerVersion = 2
 
 func (p *producer) encode() []byte {
 	b := newValue(p.epoch, p.incarnation, flag(p.known), p.renewed, p.expires)
-	return appendText(b, p.attempt)
+	b[0] = producerVersion
+	return appendText(b, p.attempt, p.owner)
 }
 
 // getProducer returns nil if the producer is not registered.
@@ -186,9 +191,12 @@ func getProducer(r kv.Reader, id string) (*producer, error) {
 	if raw == nil || err != nil {
 		return nil, err
 	}
-	v := openValue(raw)
+	v := openVersion(raw, producerVersion)
 	p := &producer{epoch: v.number(), incarnation: v.number(), known: v.flag(), renewed: v.number(),
 		expires: v.number(), attempt: v.text()}
+	if v.version >= 2 {
+		p.owner = v.text()
+	}
 	return p, v.end("producer " + id)
 }
 

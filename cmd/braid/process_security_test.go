@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -131,6 +132,17 @@ func TestSecuredCluster(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a producer's id is one user's", func(t *testing.T) {
+		for _, c := range []struct {
+			user  string
+			mayBe bool
+		}{{"app", true}, {"loadtest", false}, {"app", true}} {
+			err := s.registers(ctx, c.user, "importer")
+			if c.mayBe != (err == nil) || err != nil && !errors.Is(err, client.ErrUnauthorized) {
+				t.Errorf("%s: %v", c.user, err)
+			}
+		}
+	})
 	t.Run("no answer goes to the cluster's own subjects", s.repliesElsewhere)
 	t.Run("operator", func(t *testing.T) {
 		for _, args := range [][]string{{"status"}, {"tables"}, {"verify"}, {"drain", "primary-2"}} {
@@ -182,6 +194,19 @@ func (s *secured) writes(ctx context.Context, user string, route client.Route) {
 	if read != result.Rows {
 		s.t.Errorf("%d rows read, %d written", read, result.Rows)
 	}
+}
+
+// registers writes under a stable producer id.
+func (s *secured) registers(ctx context.Context, user, producer string) error {
+	c, err := client.Connect(ctx, s.as(user), client.WithProducer(producer), client.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	rows := client.NewRows()
+	rows.Int64("n", 1).AtNow()
+	_, err = c.Table("imported").Write(ctx, rows)
+	return err
 }
 
 // repliesElsewhere: NATS lets a producer name any reply subject; the gateway does not answer there, and does not write.

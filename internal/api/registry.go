@@ -99,6 +99,9 @@ type RegisterProducerRequest struct {
 	// written down. Without it, a process that dies between registering and its answer would hide from the next one
 	// that the records were gone.
 	Last uint64 `json:"last,omitempty"`
+	// User is the NATS user in whose inbox the answer will be, "" if users have none of their own. Whoever receives the
+	// request sets it: no payload has it.
+	User string `json:"-"`
 }
 
 // RegisterProducerAnswer says whether the producer's records were still there: if not, what it may have sent before
