@@ -86,7 +86,7 @@ func Connect(ctx context.Context, servers string, opts ...Option) (*Client, erro
 	}
 	c := &Client{
 		opts: o, nc: nc, subjects: api.Subjects{Namespace: o.namespace},
-		http:   &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
+		http:   newHTTPClient(o.tls),
 		sender: "c-" + rand.Text(), closed: make(chan struct{}), connected: time.Now(),
 		open: openWrites{all: make(map[*openWrite]struct{})}, memory: newGate(o.memoryMax),
 		writers: make(map[*Writer]struct{}),

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"time"
@@ -33,6 +34,8 @@ type options struct {
 	fs             disk.FS
 	onUndelivered  func(context.Context, Undelivered) error
 	registerer     prometheus.Registerer
+	tls            *tls.Config
+	httpToken      string
 	trace          func(context.Context, func(key, value string))
 }
 
@@ -85,6 +88,13 @@ func WithNATSOptions(opts ...nats.Option) Option {
 func WithInProcess(p nats.InProcessConnProvider) Option {
 	return func(o *options) { o.inProcess = p }
 }
+
+// WithTLS is for reads from nodes that serve over TLS: what to trust, and a certificate if they want one. The connection
+// to NATS has options of its own (nats.Secure, nats.RootCAs).
+func WithTLS(config *tls.Config) Option { return func(o *options) { o.tls = config } }
+
+// WithHTTPToken is the bearer token that reads from nodes send, where the cluster asks for one.
+func WithHTTPToken(token string) Option { return func(o *options) { o.httpToken = token } }
 
 // WithProducer gives the client a stable producer id, 1 to 64 of A-Z a-z 0-9 - _, instead of a fresh one. The newest
 // process under an id fences the older ones: their writes fail with ErrFenced. So two copies of one application

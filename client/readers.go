@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/bearer"
 	"github.com/seed-551dd829/braid/internal/topology"
 )
 
@@ -120,6 +123,22 @@ func (c *Client) get(ctx context.Context, node, path string, query url.Values) (
 	return nil, err
 }
 
+// newHTTPClient is for reads. An answer that does not come, or stops coming, is getFrom's to give up.
+func newHTTPClient(trust *tls.Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: connectMax}).DialContext,
+		TLSClientConfig:     trust,
+		TLSHandshakeTimeout: connectMax,
+		MaxIdleConnsPerHost: 4,
+		IdleConnTimeout:     time.Minute,
+	}, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // no node sends elsewhere, and the token is for nodes
+	}}
+}
+
+// connectMax bounds how long a node that has vanished holds a read up, before the next one is asked.
+const connectMax = 5 * time.Second
+
 // getFrom asks one node. The answer ends with ctx and with the client.
 func (c *Client) getFrom(ctx context.Context, n api.Node, path string, query url.Values) (_ *reply, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -137,10 +156,11 @@ func (c *Client) getFrom(ctx context.Context, n api.Node, path string, query url
 	}) {
 		return nil, ErrClosed
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path+"?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, api.HTTPURL(n.HTTP)+path+"?"+query.Encode(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("node %s at %q: %w", n.ID, n.HTTP, err)
 	}
+	bearer.Set(request, c.opts.httpToken)
 	body := &guarded{node: n.ID, cancel: cancel, cause: func() error { return context.Cause(ctx) }}
 	body.stall = time.AfterFunc(stallMax+waitOf(query), func() { cancel(errStalled) })
 	response, err := c.http.Do(request)

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -204,7 +205,7 @@ func (s *Service) serveRead(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := r.Clone(r.Context())
-	out.URL.Scheme, out.URL.Host = "http", addr
+	out.URL.Scheme, out.URL.Host, _ = strings.Cut(api.HTTPURL(addr), "://")
 	s.proxy.ServeHTTP(w, out)
 }
 

@@ -7,6 +7,7 @@ package loadtest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -88,8 +89,12 @@ type Deps struct {
 	Out          io.Writer // the report
 	Terminal     bool      // Out is a terminal: show progress
 	// NATS are options for every connection to Servers: credentials, TLS.
-	NATS   []nats.Option
-	Logger *slog.Logger
+	NATS []nats.Option
+	// TLS is what to trust over HTTPS, and HTTPToken the bearer token that is sent over HTTP: writes with Via "http", and
+	// the reads of Verify.
+	TLS       *tls.Config
+	HTTPToken string
+	Logger    *slog.Logger
 }
 
 // The workloads.

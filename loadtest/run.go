@@ -113,7 +113,8 @@ func (h *harness) run(ctx context.Context) (Report, error) {
 
 func (h *harness) options() []client.Option {
 	opts := []client.Option{client.WithNamespace(h.config.Namespace), client.WithName("braid-loadtest"),
-		client.WithRetryHook(h.countRetry), client.WithLogger(h.deps.Logger), client.WithNATSOptions(h.deps.NATS...)}
+		client.WithRetryHook(h.countRetry), client.WithLogger(h.deps.Logger), client.WithNATSOptions(h.deps.NATS...),
+		client.WithTLS(h.deps.TLS), client.WithHTTPToken(h.deps.HTTPToken)}
 	if h.cluster.InProcess != nil {
 		opts = append(opts, client.WithInProcess(h.cluster.InProcess))
 	}
@@ -175,7 +176,7 @@ func (h *harness) begin(src source) Report {
 // write runs the writers to their end and fills in what they measured.
 func (h *harness) write(ctx context.Context, src source, heads map[string]uint64, r *Report) ([]*worker, error) {
 	c := h.config
-	senders, err := newSenders(ctx, c, h.clients, h.cluster.HTTP)
+	senders, err := newSenders(ctx, c, &h.deps, h.clients, h.cluster.HTTP)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/seed-551dd829/braid/client"
 )
@@ -53,7 +54,11 @@ type httpSender struct {
 	url        string
 	client     *http.Client
 	durability string // "": the gateway's
+	token      string // "": none
 }
+
+// httpTimeout is for a write with its answer. It is more than a gateway takes for the slowest one.
+const httpTimeout = time.Minute
 
 func (s *httpSender) send(ctx context.Context, b *batch, expected *uint64) (uint64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/write", bytes.NewReader(b.text))
@@ -65,6 +70,9 @@ func (s *httpSender) send(ctx context.Context, b *batch, expected *uint64) (uint
 	}
 	if s.durability != "" {
 		request.Header.Set("Braid-Durability", s.durability)
+	}
+	if s.token != "" {
+		request.Header.Set("Authorization", "Bearer "+s.token)
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
@@ -108,15 +116,17 @@ func httpError(table string, status int, body []byte) error {
 
 // newSenders makes a sender for each writer. Writers share the clients; with Via "primary" they take turns over the live
 // primaries.
-func newSenders(ctx context.Context, c *Config, clients []*client.Client, gateway string) ([]sender, error) {
+func newSenders(ctx context.Context, c *Config, deps *Deps, clients []*client.Client, gateway string) ([]sender, error) {
 	senders := make([]sender, c.Writers)
 	if c.Via == "http" {
 		if gateway == "" {
 			return nil, errors.New("--via http needs the gateway's URL (--http)")
 		}
-		h := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: c.Writers * c.InFlight}}
+		h := &http.Client{Timeout: httpTimeout, Transport: &http.Transport{
+			MaxIdleConnsPerHost: c.Writers * c.InFlight, TLSClientConfig: deps.TLS,
+		}}
 		for i := range senders {
-			senders[i] = &httpSender{url: gateway, client: h, durability: c.Durability}
+			senders[i] = &httpSender{url: gateway, client: h, durability: c.Durability, token: deps.HTTPToken}
 		}
 		return senders, nil
 	}

@@ -2,6 +2,7 @@ package replicator
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"time"
@@ -102,7 +103,10 @@ type Deps struct {
 	Catalog   Catalog
 	Shards    int
 	// Topology says who else may have a segment, for repairs; nil: nobody.
-	Topology   func(context.Context) (api.Topology, error)
+	Topology func(context.Context) (api.Topology, error)
+	// Trust and Token are for asking them: certificates, where they serve over TLS, and the bearer token, "" for none.
+	Trust      *tls.Config
+	Token      string
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics are shown
 }

@@ -65,7 +65,7 @@ func newService(cfg Config, deps Deps, now func() time.Time) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, deps: deps, changed: make(chan struct{}), now: now,
 		metrics:  newMetrics(),
-		client:   newClient(cfg.FetchParallel),
+		client:   newClient(cfg.FetchParallel, deps.Trust),
 		reads:    make(chan struct{}, cfg.ReadsMax),
 		waits:    newWaits(cfg.WaitersMax),
 		digests:  make(chan digestQuestion, digestsMax),

@@ -2,6 +2,7 @@ package replicator
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/bearer"
 	"github.com/seed-551dd829/braid/internal/objstore"
 )
 
@@ -42,11 +44,12 @@ func (s *Service) peers(ctx context.Context) ([]source, error) {
 }
 
 func (s *Service) fromPeer(ctx context.Context, n api.Node, id api.SegmentID) (io.ReadCloser, error) {
-	url := fmt.Sprintf("http://%s/segments/%s", n.HTTP, id)
+	url := fmt.Sprintf("%s/segments/%s", api.HTTPURL(n.HTTP), id)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
+	bearer.Set(r, s.deps.Token)
 	answer, err := s.client.Do(r)
 	if err != nil {
 		return nil, err
@@ -60,11 +63,15 @@ func (s *Service) fromPeer(ctx context.Context, n api.Node, id api.SegmentID) (i
 // peerTimeout is how long another node may take to answer at all: a host that has vanished takes for ever.
 const peerTimeout = 3 * time.Second
 
-func newClient(parallel int) *http.Client {
+func newClient(parallel int, trust *tls.Config) *http.Client {
 	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig:       trust,
+		TLSHandshakeTimeout:   peerTimeout,
 		DialContext:           (&net.Dialer{Timeout: peerTimeout}).DialContext,
 		ResponseHeaderTimeout: peerTimeout,
 		MaxIdleConnsPerHost:   parallel,
 		IdleConnTimeout:       time.Minute,
+	}, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // no node sends elsewhere, and the token is for nodes
 	}}
 }

@@ -11,6 +11,7 @@ import (
 
 type healthCmd struct {
 	URL     string        `arg:"" optional:"" help:"What to ask: a service's /readyz (it serves) or /healthz (it lives)." default:"http://127.0.0.1:9000/readyz"`
+	TLSCA   string        `name:"tls-ca" help:"Certificates to trust, PEM." type:"existingfile" placeholder:"FILE"`
 	Timeout time.Duration `help:"How long to wait for the answer." default:"2s"`
 }
 
@@ -19,11 +20,15 @@ type healthCmd struct {
 func (c *healthCmd) Run(p *process) error {
 	ctx, cancel := context.WithTimeout(p.ctx, c.Timeout)
 	defer cancel()
+	trust, err := (&natsFlags{TLSCA: c.TLSCA}).trust()
+	if err != nil {
+		return err
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, nil)
 	if err != nil {
 		return err
 	}
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}}).Do(r)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,12 @@ func (c *loadtestCmd) Run(p *process) error {
 		Identity: c.Identity, Durability: c.Level, Seed: c.Seed, Baseline: c.Baseline, Verify: c.Verify, JSON: c.JSON, HTML: c.HTML,
 		Chaos: c.Chaos,
 	}
+	trust, err := c.trust()
+	if err != nil {
+		return err
+	}
 	deps := loadtest.Deps{
+		TLS: trust, HTTPToken: c.HTTPToken,
 		Out: p.stdout, Terminal: term.IsTerminal(int(os.Stdout.Fd())), Logger: p.log, NATS: c.options(),
 	}
 	if c.Embedded {

@@ -4,16 +4,36 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
 	"github.com/seed-551dd829/braid/internal/access"
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/certs"
 )
 
 // securityCmds are what is done before a cluster with rights and certificates starts.
 type securityCmds struct {
-	NATS securityNATSCmd `cmd:"" name:"nats" help:"Write the users of a YAML file, with the rights of their roles, as accounts of a NATS server."`
+	NATS  securityNATSCmd  `cmd:"" name:"nats" help:"Write the users of a YAML file, with the rights of their roles, as accounts of a NATS server."`
+	Certs securityCertsCmd `cmd:"" help:"Make certificates for development: an authority, a server's and a client's."`
+}
+
+type securityCertsCmd struct {
+	Dir  string   `arg:"" help:"Folder for ca.pem, server.pem, client.pem and their keys; an authority that is there is kept." type:"path"`
+	Host []string `help:"Names and addresses of the server's certificate." default:"localhost,127.0.0.1,::1" placeholder:"HOST"`
+	Days int      `help:"How long they are valid." default:"365"`
+}
+
+// Run makes the certificates.
+func (c *securityCertsCmd) Run(p *process) error {
+	if err := certs.Make(c.Dir, c.Host, time.Now(), time.Duration(c.Days)*24*time.Hour); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(p.stdout, "%s has ca.pem, server.pem (%s), client.pem, and their keys. For development: "+
+		"whoever can read ca.key can be anybody.\n", c.Dir, strings.Join(c.Host, ", "))
+	return err
 }
 
 type securityNATSCmd struct {

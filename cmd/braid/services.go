@@ -1,8 +1,10 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -10,6 +12,8 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
+	"github.com/seed-551dd829/braid/internal/bearer"
+	"github.com/seed-551dd829/braid/internal/certs"
 	"github.com/seed-551dd829/braid/internal/cluster"
 	"github.com/seed-551dd829/braid/internal/objstore"
 )
@@ -22,6 +26,7 @@ type natsFlags struct {
 	TLSCA     string `help:"Certificates to trust, PEM." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
 	TLSCert   string `help:"Client certificate, PEM." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
 	TLSKey    string `help:"Key of the client certificate, PEM." name:"tls-key" type:"existingfile" placeholder:"FILE"`
+	HTTPToken string `name:"http-token" help:"Bearer token to send to nodes and gateways over HTTP. Others on this machine can read a command line: use the environment, or the file of --config." placeholder:"TOKEN"`
 	Inbox     string `help:"Prefix of the subjects where answers are heard. Default: _INBOX.USER for a user with a password in --server, else _INBOX." placeholder:"PREFIX"`
 }
 
@@ -39,7 +44,7 @@ func (f *natsFlags) options() []nats.Option {
 	if f.TLSCert != "" || f.TLSKey != "" {
 		o = append(o, nats.ClientCert(f.TLSCert, f.TLSKey))
 	}
-	return o
+	return append(o, bus.OwnInbox) // last, as it wants
 }
 
 // serviceFlags are what every service of its own process has.
@@ -47,7 +52,50 @@ type serviceFlags struct {
 	natsFlags
 	monitorFlag
 	readyFlag
+	httpFlags
 	Inboxes api.Inboxes `help:"Prefixes of the subjects to answer to; a request that wants its answer elsewhere is dropped. With * for a NATS user's name, as in _INBOX.*., a producer's id belongs to the user that registered it first. Default: _INBOX." placeholder:"PREFIX"`
+}
+
+// httpFlags say how a process serves HTTP.
+type httpFlags struct {
+	HTTPTLSCert string `name:"http-tls-cert" help:"Certificate of the HTTP port, PEM: with it the port speaks TLS only. It is read again for each connection." type:"existingfile" placeholder:"FILE"`
+	HTTPTLSKey  string `name:"http-tls-key" help:"Key of that certificate, PEM." type:"existingfile" placeholder:"FILE"`
+	HTTPTokens  string `name:"http-tokens" help:"File of the bearer tokens that let read and write over HTTP, one a line: read,write TOKEN. Without it everybody may." type:"existingfile" placeholder:"FILE"`
+}
+
+// http is how the process's services serve and ask.
+func (f *httpFlags) http(nats *natsFlags) (h cluster.HTTP, err error) {
+	if f.HTTPTLSCert != "" || f.HTTPTLSKey != "" {
+		if h.Serve, err = certs.Server(f.HTTPTLSCert, f.HTTPTLSKey); err != nil {
+			return h, fmt.Errorf("--http-tls-cert, --http-tls-key: %w", err)
+		}
+	}
+	if h.Trust, err = nats.trust(); err != nil {
+		return h, err
+	}
+	if f.HTTPTokens != "" {
+		text, err := os.ReadFile(f.HTTPTokens)
+		if err != nil {
+			return h, err
+		}
+		if h.Tokens, err = bearer.Parse(string(text)); err != nil {
+			return h, fmt.Errorf("%s: %w", f.HTTPTokens, err)
+		}
+	}
+	h.Token = nats.HTTPToken
+	return h, nil
+}
+
+// trust is what this process trusts when it asks over TLS, and how it says who it is; nil without such flags.
+func (f *natsFlags) trust() (*tls.Config, error) {
+	if f.TLSCA == "" && f.TLSCert == "" && f.TLSKey == "" {
+		return nil, nil
+	}
+	c, err := certs.Client(f.TLSCA, f.TLSCert, f.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-ca, --tls-cert, --tls-key: %w", err)
+	}
+	return c, nil
 }
 
 // monitorFlag is for services and the load test: they check what only the server's monitoring port tells.
@@ -69,7 +117,7 @@ func (f readyFlag) tell(p *process) func(cluster.Ready) {
 		var b strings.Builder
 		fmt.Fprintf(&b, "%s %s is ready", r.Service, r.ID)
 		if r.HTTP != "" {
-			fmt.Fprintf(&b, ", HTTP http://%s", r.HTTP)
+			fmt.Fprintf(&b, ", HTTP %s", api.HTTPURL(r.HTTP))
 		}
 		fmt.Fprintln(p.stdout, b.String()+". Try: braid status")
 	}
@@ -80,7 +128,12 @@ func (f *serviceFlags) env(p *process) (cluster.Env, error) {
 	if err := errors.Join(api.CheckNamespace(f.Namespace), f.Inboxes.Check()); err != nil {
 		return cluster.Env{}, err
 	}
+	http, err := f.http(&f.natsFlags)
+	if err != nil {
+		return cluster.Env{}, err
+	}
 	env := cluster.Env{
+		HTTP:     http,
 		Subjects: api.Subjects{Namespace: f.Namespace, Inboxes: f.Inboxes}, Logger: p.log, Registry: cluster.NewRegistry(),
 		Connect: func(name string) (*nats.Conn, error) {
 			return bus.Connect(bus.Options{Servers: f.Server, Name: name, Extra: f.options(), Logger: p.log})

@@ -1,5 +1,7 @@
 package api
 
+import "strings"
+
 // Role of a node.
 type Role string
 
@@ -25,9 +27,20 @@ type Node struct {
 	Role  Role   `json:"role"`
 	State State  `json:"state"`
 	Epoch uint64 `json:"epoch"`
-	HTTP  string `json:"http"` // host:port where it serves reads
+	HTTP  string `json:"http"` // host:port where it serves reads, behind HTTPSPrefix if that is over TLS
 	// StandsInFor is the id of the failed primary whose place this node has taken.
 	StandsInFor string `json:"stands_in_for,omitempty"`
+}
+
+// HTTPSPrefix is in front of a node's address where it serves over TLS.
+const HTTPSPrefix = "https://"
+
+// HTTPURL is the URL of an address as nodes tell it.
+func HTTPURL(address string) string {
+	if strings.HasPrefix(address, HTTPSPrefix) {
+		return address
+	}
+	return "http://" + address
 }
 
 // Topology is the whole membership at one version. It is sorted by id.

@@ -98,6 +98,7 @@ func TestImports(t *testing.T) {
 	_, files := load(t)
 	clientMay := []string{"internal/api", "internal/columnar", "internal/lineproto", "internal/segment",
 		"internal/catalog", "internal/topology", "internal/producer",
+		"internal/bearer",
 		"internal/outbox", "internal/disk"} // its rows outlive it on a disk
 	for _, f := range files {
 		for _, imported := range f.imports {

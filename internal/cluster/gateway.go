@@ -41,12 +41,15 @@ func RunGateway(ctx context.Context, cfg GatewayConfig, env Env, ready func(Read
 	if err != nil {
 		return err
 	}
+	transport := env.HTTP.transport()
+	defer transport.CloseIdleConnections()
 	seq := bus.NewSequencer(nc, env.Subjects)
 	g, err := gateway.New(gateway.Config{
 		ID: cfg.ID, Durability: cfg.Durability, MergeInterval: cfg.MergeInterval,
 	}, gateway.Deps{
 		Conn: nc, Beats: beats, Subjects: env.Subjects, Sequencer: seq, Catalog: catalog.New(seq.Schema, catalogTables),
 		Logger: env.Logger, Registerer: env.registerer(cfg.ID),
+		Transport: transport,
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -62,7 +65,7 @@ func RunGateway(ctx context.Context, cfg GatewayConfig, env Env, ready func(Read
 	})
 	s.start(ctx, "gateway", g.Run)
 	if err = awaitReady(ctx, s, g.Ready); err == nil {
-		ready(Ready{Service: "gateway", ID: cfg.ID, HTTP: l.Addr().String()})
+		ready(Ready{Service: "gateway", ID: cfg.ID, HTTP: env.HTTP.at(l.Addr().String())})
 		err = s.wait(ctx)
 	}
 	// The gateway ends first: requests over HTTP may still be waiting for its answers.

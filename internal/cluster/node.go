@@ -111,6 +111,7 @@ func RunNode(ctx context.Context, cfg NodeConfig, env Env, ready func(Ready)) (e
 	if n.cfg.Advertise == "" {
 		n.cfg.Advertise = l.Addr().String()
 	}
+	n.cfg.Advertise = env.HTTP.at(n.cfg.Advertise)
 	defer func() {
 		if c, ok := n.objects.(io.Closer); ok {
 			err = errors.Join(err, c.Close())

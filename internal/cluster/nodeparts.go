@@ -51,7 +51,7 @@ func (n *node) startReplicator(ctx context.Context) (err error) {
 	}, replicator.Deps{
 		Conn: n.nc, Subjects: n.env.Subjects, FS: n.env.FS, Objects: n.objects, Sequencer: n.seq, Catalog: n.catalog,
 		Shards: n.shards, Logger: n.log, Registerer: n.env.registerer(n.cfg.ID),
-		Topology: n.seq.Topology,
+		Topology: n.seq.Topology, Trust: n.env.HTTP.Trust, Token: n.env.HTTP.Token,
 	})
 	if err != nil {
 		return err

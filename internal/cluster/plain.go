@@ -25,7 +25,7 @@ func (e Env) runPlain(ctx context.Context, p plain, ready func(Ready)) error {
 		if err != nil {
 			return errors.Join(err, s.stop())
 		}
-		told.HTTP = l.Addr().String()
+		told.HTTP = e.HTTP.at(l.Addr().String())
 		s.start(ctx, "http", func(ctx context.Context) error {
 			return e.serve(ctx, l, e.mux(func() error {
 				if !p.isReady() {

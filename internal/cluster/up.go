@@ -174,7 +174,7 @@ func (u *up) note(r Ready) {
 	defer u.mu.Unlock()
 	switch r.Service {
 	case "gateway":
-		u.told.HTTP = "http://" + r.HTTP
+		u.told.HTTP = api.HTTPURL(r.HTTP)
 	case string(api.Primary), string(api.Replica):
 		u.told.Nodes = append(u.told.Nodes, r)
 	}

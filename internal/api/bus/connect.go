@@ -63,7 +63,7 @@ func Connect(o Options) (*nats.Conn, error) {
 	if o.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(o.InProcess))
 	}
-	nc, err := nats.Connect(o.Servers, append(append(opts, o.Extra...), ownInbox)...)
+	nc, err := nats.Connect(o.Servers, append(append(opts, o.Extra...), OwnInbox)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", o.Servers, err)
 	}
@@ -77,9 +77,9 @@ func Connect(o Options) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// ownInbox has a NATS user with a password hear answers in inboxes of its own, the only ones that its rights may allow,
+// OwnInbox is an option, for behind all others, that has a NATS user with a password hear answers in inboxes of its own, the only ones that its rights may allow,
 // unless the options say where. Who has its name elsewhere, as in a credentials file, says so.
-func ownInbox(o *nats.Options) error {
+func OwnInbox(o *nats.Options) error {
 	user, password := o.User, o.Password
 	if len(o.Servers) > 0 && user == "" {
 		// Without a password it is a token, which is nobody's business.
