@@ -20,7 +20,7 @@ type healthCmd struct {
 func (c *healthCmd) Run(p *process) error {
 	ctx, cancel := context.WithTimeout(p.ctx, c.Timeout)
 	defer cancel()
-	trust, err := (&natsFlags{TLSCA: c.TLSCA}).trust()
+	trust, err := (&trustFlags{TLSCA: c.TLSCA}).trust()
 	if err != nil {
 		return err
 	}

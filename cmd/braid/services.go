@@ -18,16 +18,21 @@ import (
 	"github.com/seed-551dd829/braid/internal/objstore"
 )
 
+// trustFlags say whom a process trusts when it asks, and how it says who it is.
+type trustFlags struct {
+	TLSCA     string `help:"Certificates to trust, PEM." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
+	TLSCert   string `help:"Client certificate, PEM." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
+	TLSKey    string `help:"Key of the client certificate, PEM." name:"tls-key" type:"existingfile" placeholder:"FILE"`
+	HTTPToken string `name:"http-token" help:"Bearer token to send to nodes and gateways over HTTP. Others on this machine can read a command line: use the environment, or the file of --config." placeholder:"TOKEN"`
+}
+
 // natsFlags say how to reach NATS. Every command that joins a cluster has them.
 type natsFlags struct {
 	Server    string `help:"NATS servers, comma-separated." default:"nats://127.0.0.1:4222" short:"s"`
 	Namespace string `help:"Prefix of every subject of the cluster."`
 	Creds     string `help:"NATS credentials file." type:"existingfile" placeholder:"FILE"`
-	TLSCA     string `help:"Certificates to trust, PEM." name:"tls-ca" type:"existingfile" placeholder:"FILE"`
-	TLSCert   string `help:"Client certificate, PEM." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
-	TLSKey    string `help:"Key of the client certificate, PEM." name:"tls-key" type:"existingfile" placeholder:"FILE"`
-	HTTPToken string `name:"http-token" help:"Bearer token to send to nodes and gateways over HTTP. Others on this machine can read a command line: use the environment, or the file of --config." placeholder:"TOKEN"`
-	Inbox     string `help:"Prefix of the subjects where answers are heard. Default: _INBOX.USER for a user with a password in --server, else _INBOX." placeholder:"PREFIX"`
+	trustFlags
+	Inbox string `help:"Prefix of the subjects where answers are heard. Default: _INBOX.USER for a user with a password in --server, else _INBOX." placeholder:"PREFIX"`
 }
 
 func (f *natsFlags) options() []nats.Option {
@@ -64,13 +69,13 @@ type httpFlags struct {
 }
 
 // http is how the process's services serve and ask.
-func (f *httpFlags) http(nats *natsFlags) (h cluster.HTTP, err error) {
+func (f *httpFlags) http(trust *trustFlags) (h cluster.HTTP, err error) {
 	if f.HTTPTLSCert != "" || f.HTTPTLSKey != "" {
 		if h.Serve, err = certs.Server(f.HTTPTLSCert, f.HTTPTLSKey); err != nil {
 			return h, fmt.Errorf("--http-tls-cert, --http-tls-key: %w", err)
 		}
 	}
-	if h.Trust, err = nats.trust(); err != nil {
+	if h.Trust, err = trust.trust(); err != nil {
 		return h, err
 	}
 	if f.HTTPTokens != "" {
@@ -82,12 +87,12 @@ func (f *httpFlags) http(nats *natsFlags) (h cluster.HTTP, err error) {
 			return h, fmt.Errorf("%s: %w", f.HTTPTokens, err)
 		}
 	}
-	h.Token = nats.HTTPToken
+	h.Token = trust.HTTPToken
 	return h, nil
 }
 
 // trust is what this process trusts when it asks over TLS, and how it says who it is; nil without such flags.
-func (f *natsFlags) trust() (*tls.Config, error) {
+func (f *trustFlags) trust() (*tls.Config, error) {
 	if f.TLSCA == "" && f.TLSCert == "" && f.TLSKey == "" {
 		return nil, nil
 	}
@@ -128,7 +133,7 @@ func (f *serviceFlags) env(p *process) (cluster.Env, error) {
 	if err := errors.Join(api.CheckNamespace(f.Namespace), f.Inboxes.Check()); err != nil {
 		return cluster.Env{}, err
 	}
-	http, err := f.http(&f.natsFlags)
+	http, err := f.http(&f.trustFlags)
 	if err != nil {
 		return cluster.Env{}, err
 	}

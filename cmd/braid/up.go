@@ -22,6 +22,8 @@ type upCmd struct {
 	Store      string `help:"The sequencer's store, embedded:DIR or fdb:CLUSTER_FILE. Default: embedded:DATA/sequencer." placeholder:"STORE"`
 	Objects    string `help:"The object store: dir:PATH or s3:BUCKET[/PREFIX]. Default: dir:DATA/objects." placeholder:"STORE"`
 	JSON       bool   `help:"Print the ready line as JSON." name:"json"`
+	httpFlags
+	trustFlags
 	s3Flags
 	durabilityFlags
 	walFlags
@@ -50,7 +52,12 @@ func (d durabilityFlags) level() api.Durability {
 
 // Run runs the cluster until a signal ends it.
 func (c *upCmd) Run(p *process) error {
+	serving, err := c.http(&c.trustFlags)
+	if err != nil {
+		return err
+	}
 	cfg := cluster.Config{
+		Serving: serving,
 		DataDir: c.Data, NATS: c.NATS, HTTP: c.HTTP, Namespace: c.Namespace,
 		Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: c.Sequencers, Failovers: c.Failovers,
 		Store: c.Store, Objects: c.Objects, S3: c.config(), Durability: c.level(), SealInterval: c.SealInterval,

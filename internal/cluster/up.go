@@ -42,6 +42,8 @@ type Config struct {
 	// ScrubBytes and ScrubPause are as in NodeConfig.
 	ScrubBytes int64
 	ScrubPause time.Duration
+	// Serving is how all of its ports serve HTTP.
+	Serving HTTP
 	// TCP makes the services reach NATS over TCP as other processes would; they use it in-process otherwise.
 	TCP bool
 }
@@ -106,6 +108,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Up)) (err
 	u := &up{cfg: cfg, stack: newStack(), told: Up{NATS: ns.ClientURL(), InProcess: ns}}
 	u.env = Env{
 		Subjects: api.Subjects{Namespace: cfg.Namespace}, Logger: log, Registry: NewRegistry(), Impatient: true,
+		HTTP: cfg.Serving,
 		Connect: func(name string) (*nats.Conn, error) {
 			o := bus.Options{Servers: ns.ClientURL(), Name: name, Logger: log}
 			if !cfg.TCP {
