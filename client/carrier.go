@@ -155,6 +155,8 @@ func (l *load) send(ctx context.Context, ids []api.ProducerSeq) ([]outbox.Outcom
 			return fmt.Errorf("no primary is live: %w", bus.ErrNoResponders)
 		}
 		last = id
+		ctx, done := l.c.attend(ctx, id)
+		defer done()
 		header := nats.Header{api.HeaderSender: []string{l.c.sender}}
 		a, err := l.c.askGroup(ctx, id, header, frame)
 		if err != nil {

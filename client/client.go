@@ -48,9 +48,10 @@ type Client struct {
 	// table that they name and so must not be mixed with the others: they have a producer id of their own.
 	numbers, manyNumbers *numbers
 	open                 openWrites
-	journal              *journal // nil without a directory
-	memory               *gate    // of all open writes
-	metrics              *metrics // nil if nobody wants them
+	journal              *journal  // nil without a directory
+	memory               *gate     // of all open writes
+	metrics              *metrics  // nil if nobody wants them
+	attending            sync.Once // starts sweepAttempts
 
 	closed chan struct{}
 	mu     sync.Mutex // guards writers, isClosed and the growth of tasks

@@ -208,6 +208,11 @@ func (c *Client) askGroup(
 func (c *Client) attemptGroup(
 	ctx context.Context, id string, w *write, header nats.Header, frame []byte,
 ) (Result, error) {
+	if !w.opts.anonymous { // which is not sent twice: it waits for whatever may come
+		var done func()
+		ctx, done = c.attend(ctx, id)
+		defer done()
+	}
 	a, err := c.askGroup(ctx, id, header, frame)
 	switch {
 	case err != nil:

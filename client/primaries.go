@@ -18,13 +18,16 @@ type primaries struct {
 	mu    sync.Mutex
 	gates map[string]*gate // by primary; "" is the cluster's address
 	view  *topology.View
+	// attempts are those under way at a primary whose writes may be sent elsewhere.
+	attempts map[*attended]struct{}
 
 	telling  sync.Mutex // held while onChange runs, so that it sees versions in their order; before mu
 	onChange func(Topology)
 }
 
 func newPrimaries(onChange func(Topology)) *primaries {
-	return &primaries{gates: make(map[string]*gate), view: topology.NewView(), onChange: onChange}
+	return &primaries{gates: make(map[string]*gate), view: topology.NewView(), onChange: onChange,
+		attempts: make(map[*attended]struct{})}
 }
 
 // gatesMax bounds the addresses that are remembered, for an application may name any id in a route.
@@ -66,6 +69,9 @@ func (p *primaries) set(t api.Topology) {
 	p.mu.Lock()
 	newer := p.view.SetTopology(t)
 	p.mu.Unlock()
+	if newer {
+		p.sweep(time.Now()) // a death that is announced ends attempts at once
+	}
 	if newer && p.onChange != nil {
 		p.onChange(publicTopology(t))
 	}

@@ -185,6 +185,9 @@ func (w *writer) run(ctx context.Context) error {
 	return fmt.Errorf("%s: no answer from a healed cluster: %w", w.name, context.Cause(ctx))
 }
 
+// slowWrite is what a write takes that a reader of the story may ask about.
+const slowWrite = time.Second
+
 func (w *writer) write(ctx context.Context) (history.Outcome, error) {
 	table := w.tables[w.rand.IntN(len(w.tables))]
 	rows := w.maker.make(w.rand, table)
@@ -193,9 +196,12 @@ func (w *writer) write(ctx context.Context) (history.Outcome, error) {
 		head := w.head
 		expected = &head
 	}
-	i := w.records.begin(table, rows, expected)
+	i, began := w.records.begin(table, rows, expected), time.Now()
 	txid, err := w.send(ctx, table, rows, expected)
 	o, failed := judgeAnswer(txid, err)
+	if took := time.Since(began); took > slowWrite {
+		w.events.Add("%s: a write of table %s took %s: TxID %d, error %v", w.name, table, took, txid, err)
+	}
 	w.records.end(i, o)
 	if failed == nil && w.persistent && o.Outcome != history.Acknowledged && o.Outcome != history.Conflicted &&
 		w.healed.Load() {
