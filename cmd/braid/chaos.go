@@ -32,6 +32,9 @@ func (c *loadtestCmd) startProcesses(ctx context.Context, p *process, dir, objec
 	if err != nil {
 		return loadtest.Cluster{}, err
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { // as every service does with its --data
+		return loadtest.Cluster{}, err
+	}
 	story, err := procs.NewStory(filepath.Join(dir, "story.txt"))
 	if err != nil {
 		return loadtest.Cluster{}, err

@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -8,9 +10,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// TestMembersComeAndGo: under load a primary and a replica are added, and the first primary and the first replica leave
-// and are removed; then the removed primary joins again, as a new member. Not one write fails, and every member has all
-// rows.
+// TestMembersComeAndGo: under load a primary and a replica are added, the replica is a primary for a while, and the first
+// primary and the first replica leave and are removed; then the removed primary joins again, as a new member. Not one
+// write fails, and every member has all rows.
 func TestMembersComeAndGo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: the test with real processes is long; run without -short")
@@ -20,6 +22,15 @@ func TestMembersComeAndGo(t *testing.T) {
 	finish := c.rollingLoad("25s")
 	c.startNode("p3")
 	c.startNode("r2")
+	for _, change := range []struct{ command, role string }{{"promote", "primary"}, {"demote", "replica"}} {
+		c.mustRun(change.command, "r2")
+		eventually(t, "r2 is a "+change.role, func() error {
+			if !c.says("r2", change.role) {
+				return fmt.Errorf("it says something else: %+v", c.node("r2"))
+			}
+			return nil
+		})
+	}
 	for _, id := range []string{"p1", "r1"} {
 		c.mustRun("drain", id)
 		<-c.nodes[id].done
