@@ -147,7 +147,8 @@ func WithErrorHandler(f func(*WriteError)) Option { return func(o *options) { o.
 // a primary; Via does not matter to them. Writes with a Key and Anonymous ones are not kept.
 //
 // A directory is of one process at a time (ErrDirectoryInUse). It has a producer id of its own, that of WithProducer if
-// it is given; should there be two copies of it, whichever registers last goes on, and the other gets ErrFenced.
+// it is given; should there be two copies of it, whichever registers last goes on, and the other gets ErrFenced. Of what
+// the other had under way nobody can tell the outcome (ErrUnknownOutcome, when it runs again).
 //
 // What cannot be delivered is refused to the Write that waits for it, or else handed to WithUndelivered's function,
 // and until that has taken it, it stays.

@@ -14,9 +14,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/seed-551dd829/braid/client"
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
 )
 
 var outboxKills = flag.Int("outbox.kills", 10, "how often the application with a directory is killed")
@@ -34,7 +41,14 @@ func runApplication(args []string) int {
 	flags.Parse(args) // ends the process if they are wrong
 	err := func() error {
 		ctx := context.Background()
-		c, err := client.Connect(ctx, *server, client.WithDirectory(*dir), client.WithProducer(*producer))
+		metrics := prometheus.NewRegistry()
+		c, err := client.Connect(ctx, *server, client.WithDirectory(*dir), client.WithProducer(*producer),
+			client.WithMetrics(metrics), client.WithUndelivered(func(_ context.Context, u client.Undelivered) error {
+				_, n, _ := strings.Cut(string(u.Rows.Data), " n=")
+				fmt.Printf("undelivered %s expired=%t unknown=%t %v\n", strings.TrimSuffix(n, "i"),
+					errors.Is(u.Err, client.ErrExpired), errors.Is(u.Err, client.ErrUnknownOutcome), u.Err)
+				return nil
+			}))
 		if err != nil {
 			return err
 		}
@@ -53,6 +67,9 @@ func runApplication(args []string) int {
 		if err := c.Flush(ctx); err != nil {
 			return err
 		}
+		for gauge(metrics, "braid_client_directory_refused_writes") > 0 {
+			time.Sleep(10 * time.Millisecond) // not a test's: an application that waits until it has them all back
+		}
 		fmt.Println("flushed")
 		_, err = io.Copy(io.Discard, os.Stdin) // until it is told to end
 		return errors.Join(err, c.Close())
@@ -64,12 +81,28 @@ func runApplication(args []string) int {
 	return 0
 }
 
+// gauge reads one of a registry's.
+func gauge(r *prometheus.Registry, name string) float64 {
+	families, err := r.Gather()
+	if err != nil {
+		panic(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.Metric[0].GetGauge().GetValue()
+		}
+	}
+	panic("there is no metric " + name)
+}
+
 // application is one life.
 type application struct {
-	cmd   *exec.Cmd
-	lines *bufio.Scanner
-	stdin io.Closer
-	taken *[]int
+	cmd     *exec.Cmd
+	lines   *bufio.Scanner
+	stdin   io.Closer
+	taken   *[]int
+	expired []int // writes that it has got back because the cluster had forgotten it
+	unknown []int // and those whose outcome nobody knows for another reason
 }
 
 func startApplication(t *testing.T, taken *[]int, args ...string) *application {
@@ -87,7 +120,7 @@ func startApplication(t *testing.T, taken *[]int, args ...string) *application {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	a := &application{cmd, bufio.NewScanner(stdout), stdin, taken}
+	a := &application{cmd: cmd, lines: bufio.NewScanner(stdout), stdin: stdin, taken: taken}
 	t.Cleanup(a.kill)
 	return a
 }
@@ -101,6 +134,15 @@ func (a *application) read(lines int, word string) bool {
 		var number int
 		if _, err := fmt.Sscanf(a.lines.Text(), "taken %d", &number); err == nil {
 			*a.taken = append(*a.taken, number)
+		}
+		var expired, unknown bool
+		if _, err := fmt.Sscanf(a.lines.Text(), "undelivered %d expired=%t unknown=%t", &number, &expired, &unknown); err == nil {
+			switch {
+			case expired && unknown:
+				a.expired = append(a.expired, number)
+			case unknown:
+				a.unknown = append(a.unknown, number)
+			}
 		}
 		if a.lines.Text() == word {
 			return true
@@ -155,18 +197,21 @@ func TestI2_I3_ApplicationKilledWithItsDirectory(t *testing.T) {
 	}
 	c.verify()
 	t.Logf("%d writes taken in %d lives", len(taken), *outboxKills+1)
-	c.holds(taken)
+	c.holds(taken, 1_000_000*(*outboxKills+1))
 }
 
-// holds checks that the tables of runApplication have every number that was taken once, no number twice, and all in
-// ascending order.
-func (c *processes) holds(taken []int) {
+// holds checks that the tables of runApplication have every number that was taken once and no number twice, those of
+// each block of so many numbers in ascending order. It returns all that are there.
+func (c *processes) holds(taken []int, block int) map[int]bool {
 	c.t.Helper()
 	found := make(map[int]bool)
 	for _, table := range []string{"out0", "out1"} {
-		numbers := c.numbers(table)
-		if !slices.IsSorted(numbers) {
-			c.t.Errorf("table %s is not in the order of the writes", table)
+		numbers, last := c.numbers(table), make(map[int]int)
+		for _, n := range numbers {
+			if before, ok := last[n/block]; ok && n < before {
+				c.t.Errorf("table %s is not in the order of the writes: %d is behind %d", table, n, before)
+			}
+			last[n/block] = n
 		}
 		for _, n := range numbers {
 			if found[n] {
@@ -183,6 +228,7 @@ func (c *processes) holds(taken []int) {
 	if len(found) < len(taken) || len(taken) == 0 {
 		c.t.Errorf("%d rows, %d taken", len(found), len(taken))
 	}
+	return found
 }
 
 // numbers reads the column n of a table, once a node has applied all of it: every write is one row.
@@ -210,47 +256,139 @@ func (c *processes) numbers(table string) (list []int) {
 	return list
 }
 
-// TestI2_I3_DirectoryWithTheClusterAway: nothing of the cluster is there, the application is killed in the meantime, and
-// then writes on. When the cluster is back, everything arrives. Two copies of the directory do not get into each other's
-// way: whichever registers last goes on, and no number is lost or stored twice by that.
+// TestI2_I3_DirectoryWithTheClusterAway: for longer than any of its windows nothing of the cluster is there; the
+// application is killed again and again in the meantime, and writes on. When the cluster is back, everything arrives, for
+// nothing expires while it is away. Two copies of the directory, and another directory under the same producer id, do not
+// get into each other's way: whichever registers last goes on, the others are fenced, and no number is stored twice or
+// lost without a word.
 func TestI2_I3_DirectoryWithTheClusterAway(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: the test with real processes is long; run without -short")
 	}
-	c := startProcesses(t)
-	dir, twin := filepath.Join(c.dir, "outbox"), filepath.Join(c.dir, "twin")
+	const idle = 8 * time.Second
+	c := startProcesses(t, "--producer-idle", idle.String(), "--key-window", "2s")
+	dir, twin, other := filepath.Join(c.dir, "outbox"), filepath.Join(c.dir, "twin"), filepath.Join(c.dir, "other")
 	var taken []int
 	run := func(dir string, first, writes int) *application {
 		return startApplication(t, &taken, "--server", c.nats, "--dir", dir, "--first", fmt.Sprint(first),
 			"--writes", fmt.Sprint(writes), "--producer", "app-1")
 	}
-	a := run(dir, 0, 100)
-	if !a.read(0, "flushed") {
-		t.Fatal("the application ended")
+	flushed := func(a *application, what string) {
+		t.Helper()
+		if !a.read(0, "flushed") {
+			t.Fatalf("%s did not deliver\n%s", what, c.tails())
+		}
 	}
-	c.all[0].kill() // the sequencer
+	a := run(dir, 0, 100)
+	flushed(a, "the application")
+	c.sequencer.kill()
 	a.kill()
-	for life := 1; life < 4; life++ {
+	away := time.Now()
+	for life := 1; life < 4 || time.Since(away) < idle+2*time.Second; life++ {
 		a = run(dir, 1000*life, 300)
 		if !a.read(300, "") {
 			t.Fatal("the application does not write without a cluster")
 		}
 		a.kill()
 	}
-	c.service("sequencer", "sequencer", "--store", "embedded:"+filepath.Join(c.dir, "sequencer"))
-	a = run(dir, 4000, 10)
-	if !a.read(0, "flushed") {
-		t.Fatal("the application ended")
+	c.startSequencer()
+	a = run(dir, 900_000, 10)
+	flushed(a, "the application")
+	a.kill()
+	if len(a.expired) > 0 {
+		t.Errorf("%d writes have expired while nothing could", len(a.expired))
 	}
 	if err := os.CopyFS(twin, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	b := run(twin, 5000, 10)
-	if !b.read(0, "flushed") {
-		t.Fatal("the twin, which has registered last, does not deliver")
+	b := run(twin, 1_000_000, 900_000)
+	if !b.read(50, "") {
+		t.Fatal("the twin ended")
+	}
+	another := run(other, 2_000_000, 10)
+	flushed(another, "another directory under the same producer id")
+	if b.read(0, "flushed") { // it goes on until it hears that it is fenced
+		t.Fatal("the twin was not fenced")
+	}
+	b.kill()
+	another.kill()
+	b = run(twin, 3_000_000, 10)
+	flushed(b, "the twin, which has registered last")
+	b.kill()
+	a = run(dir, 4_000_000, 10)
+	flushed(a, "the first directory, which has registered last")
+	c.verify()
+	// What the twin may have sent when it was fenced, the other process has settled.
+	back := slices.Concat(a.unknown, b.unknown)
+	t.Logf("%d taken, of %d writes a fenced process does not know the outcome", len(taken), len(back))
+	c.holds(without(taken, back), 1_000_000)
+}
+
+func without(list, those []int) []int {
+	return slices.DeleteFunc(slices.Clone(list), func(n int) bool { return slices.Contains(those, n) })
+}
+
+// TestI3_AForgottenApplication: the primaries stand still, so that writes are sent and have no answer; the application
+// dies, and is away for longer than the cluster remembers it. What may have been sent comes back as expired, what was
+// certainly never sent is delivered, and nothing is stored twice.
+func TestI3_AForgottenApplication(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: the test with real processes is long; run without -short")
+	}
+	c := startProcesses(t, "--producer-idle", "8s", "--key-window", "2s")
+	nc, err := nats.Connect(c.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	groups, err := nc.SubscribeSync("braid.primary.*.write")
+	if err := errors.Join(err, nc.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"p1", "p2"} {
+		if err := c.nodes[id].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := []string{"--server", c.nats, "--dir", filepath.Join(c.dir, "outbox"), "--producer", "app-1"}
+	var taken []int
+	a := startApplication(t, &taken, append(args, "--first", "0", "--writes", "900000")...)
+	if !a.read(10, "") {
+		t.Fatal("the application ended")
+	}
+	for range 2 { // one of each table: another follows only behind an answer
+		if _, err := groups.NextMsg(patience); err != nil {
+			t.Fatalf("nothing was sent: %v", err)
+		}
+	}
+	if !a.read(2000, "") {
+		t.Fatal("the application ended")
 	}
 	a.kill()
-	b.kill()
+	sequencer := bus.NewSequencer(nc, api.Subjects{})
+	eventually(t, "the cluster forgets the application", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		// Epoch 1 is older than any of its own, and is fenced as long as it is known. It renews nothing.
+		err := sequencer.RenewProducer(ctx, api.RenewProducerRequest{ID: "app-1", Epoch: 1})
+		if api.IsName(err, api.Expired) {
+			return nil
+		}
+		return fmt.Errorf("a renewal: %v", err)
+	})
+	for _, id := range []string{"p1", "p2"} {
+		if err := c.nodes[id].cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := startApplication(t, &taken, append(args, "--first", "1000000", "--writes", "10")...)
+	if !last.read(0, "flushed") {
+		t.Fatalf("what was never sent is not delivered\n%s", c.tails())
+	}
 	c.verify()
-	c.holds(taken)
+	stored := c.holds(without(taken, last.expired), 2_000_000)
+	t.Logf("%d taken, %d came back as expired, %d stored", len(taken), len(last.expired), len(stored))
+	if len(last.expired) == 0 || len(last.expired) > 1000 {
+		t.Errorf("%d writes of %d came back: those that may have been sent, and no others", len(last.expired), len(taken))
+	}
 }

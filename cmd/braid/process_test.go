@@ -192,12 +192,14 @@ type processes struct {
 	all           []*proc
 	gateway       *proc
 	sequencer     *proc
-	http          string // the gateway's address
+	http          string   // the gateway's address
+	windows       []string // flags of the sequencer: what it remembers for how long
 }
 
-func startProcesses(t *testing.T) *processes {
+// startProcesses starts a cluster; windows are flags of its sequencer.
+func startProcesses(t *testing.T, windows ...string) *processes {
 	t.Helper()
-	c := &processes{t: t, dir: t.TempDir(), nodes: make(map[string]*proc)}
+	c := &processes{t: t, dir: t.TempDir(), nodes: make(map[string]*proc), windows: windows}
 	n := start(t, "nats", asNATS)
 	c.nats, c.monitor = n.get("nats"), n.get("monitor")
 	c.startSequencer()
@@ -216,7 +218,8 @@ func (c *processes) startGateway(name string) *proc {
 
 func (c *processes) startSequencer() {
 	c.t.Helper()
-	c.sequencer = c.service("sequencer", "sequencer", "--store", "embedded:"+filepath.Join(c.dir, "sequencer"))
+	args := append([]string{"sequencer", "--store", "embedded:" + filepath.Join(c.dir, "sequencer")}, c.windows...)
+	c.sequencer = c.service("sequencer", args...)
 }
 
 func (c *processes) service(name string, args ...string) *proc {

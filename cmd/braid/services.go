@@ -247,6 +247,13 @@ type sequencerCmd struct {
 	ID    string `help:"Name in logs and metrics. Default: a random one."`
 	Store string `help:"Where TxIDs live: embedded:DIR, or fdb:CLUSTER_FILE." required:"" placeholder:"STORE"`
 	HTTP  string `name:"http" help:"Address for /metrics, /healthz and /readyz; port 0 picks a free one." default:"127.0.0.1:0"`
+	memoryFlags
+}
+
+// memoryFlags are for whatever has a sequencer.
+type memoryFlags struct {
+	KeyWindow    time.Duration `help:"How long a plain key (Nats-Msg-Id) is remembered: a repeat within it gets the first answer. The same for all sequencers." default:"2m"`
+	ProducerIdle time.Duration `help:"How long a producer's identities are remembered after its last sign of life: the SDK's, a gateway's. An application that comes back later cannot learn what became of what it had sent. The same for all sequencers." default:"168h"`
 }
 
 // Run runs a sequencer until a signal ends it.
@@ -255,5 +262,6 @@ func (c *sequencerCmd) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return cluster.RunSequencer(p.ctx, cluster.SequencerConfig{ID: c.ID, Store: c.Store, HTTP: c.HTTP}, env, c.tell(p))
+	return cluster.RunSequencer(p.ctx, cluster.SequencerConfig{ID: c.ID, Store: c.Store, HTTP: c.HTTP,
+		KeyWindow: c.KeyWindow, ProducerIdle: c.ProducerIdle}, env, c.tell(p))
 }

@@ -29,6 +29,7 @@ type upCmd struct {
 	walFlags
 	sealFlags
 	scrubFlag
+	memoryFlags
 }
 
 // durabilityFlags are the same for everything that takes writes.
@@ -62,6 +63,7 @@ func (c *upCmd) Run(p *process) error {
 		Primaries: c.Primaries, Replicas: c.Replicas, Sequencers: c.Sequencers, Failovers: c.Failovers,
 		Store: c.Store, Objects: c.Objects, S3: c.config(), Durability: c.level(), SealInterval: c.SealInterval,
 		WALCopies: c.WALCopies, WALSealInterval: c.WALSealInterval, ScrubBytes: c.scrubBytes(),
+		KeyWindow: c.KeyWindow, ProducerIdle: c.ProducerIdle,
 	}
 	return cluster.Run(p.ctx, cfg, p.log, func(up cluster.Up) { c.tell(p, up) })
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/seed-551dd829/braid/internal/member"
 	"github.com/seed-551dd829/braid/sequencer"
@@ -17,6 +18,8 @@ type SequencerConfig struct {
 	ID    string // "" makes one
 	Store string // embedded:DIR, or fdb:CLUSTER_FILE
 	HTTP  string // where /metrics, /healthz and /readyz are served; "" nowhere
+	// KeyWindow and ProducerIdle are as in sequencer.Config; 0 is the default.
+	KeyWindow, ProducerIdle time.Duration
 }
 
 // OpenStore opens the store that spec names. The caller closes it.
@@ -53,7 +56,7 @@ func runSequencer(
 		return stopped(err)
 	}
 	defer nc.Close()
-	q, err := sequencer.New(sequencer.Config{ID: cfg.ID}, sequencer.Deps{
+	q, err := sequencer.New(sequencer.Config{ID: cfg.ID, KeyWindow: cfg.KeyWindow, ProducerIdle: cfg.ProducerIdle}, sequencer.Deps{
 		Conn: nc, Subjects: env.Subjects, Store: store, Logger: env.Logger, Registerer: env.registerer(cfg.ID),
 	})
 	if err != nil {

@@ -37,6 +37,8 @@ type Config struct {
 	// WALCopies and WALSealInterval are as in NodeConfig.
 	WALCopies       int
 	WALSealInterval time.Duration
+	// KeyWindow and ProducerIdle are as in SequencerConfig.
+	KeyWindow, ProducerIdle time.Duration
 	// SealInterval and MergeInterval are as in NodeConfig and GatewayConfig; 0 is the default.
 	SealInterval, MergeInterval time.Duration
 	// ScrubBytes and ScrubPause are as in NodeConfig.
@@ -121,7 +123,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, ready func(Up)) (err
 		for i := range cfg.Sequencers {
 			id := "s" + strconv.Itoa(i+1)
 			err := u.service(ctx, id, func(ctx context.Context, ready func(Ready)) error {
-				return runSequencer(ctx, SequencerConfig{ID: id}, store, u.env, ready)
+				return runSequencer(ctx, SequencerConfig{ID: id, KeyWindow: cfg.KeyWindow, ProducerIdle: cfg.ProducerIdle},
+					store, u.env, ready)
 			})
 			if err != nil {
 				return err
