@@ -168,7 +168,7 @@ func WithUndelivered(f func(context.Context, Undelivered) error) Option {
 }
 
 // WithTrace passes a trace context on: f is called with the context of each write, and sets the headers that the
-// write's messages carry. With OpenTelemetry:
+// write's messages carry (but not with a directory: another process may send it). With OpenTelemetry:
 //
 //	client.WithTrace(func(ctx context.Context, set func(key, value string)) {
 //		carrier := propagation.MapCarrier{}
