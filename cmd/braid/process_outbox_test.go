@@ -67,8 +67,10 @@ func runApplication(args []string) int {
 		if err := c.Flush(ctx); err != nil {
 			return err
 		}
-		for gauge(metrics, "braid_client_directory_refused_writes") > 0 {
-			time.Sleep(10 * time.Millisecond) // not a test's: an application that waits until it has them all back
+		look := time.NewTicker(10 * time.Millisecond)
+		defer look.Stop()
+		for gauge(metrics, "braid_client_directory_refused_writes") > 0 { // until it has them all back
+			<-look.C
 		}
 		fmt.Println("flushed")
 		_, err = io.Copy(io.Discard, os.Stdin) // until it is told to end
