@@ -169,3 +169,28 @@ func startBeats(t *testing.T, c *cluster, id string) *beats {
 	t.Cleanup(func() { close(stop); <-ended })
 	return b
 }
+
+// TestASilentPrimaryIsNotAskedFor: in the first moments after Connect the one that was named may not have been heard yet;
+// later it is silent, and another one is asked until it is heard again.
+func TestASilentPrimaryIsNotAskedFor(t *testing.T) {
+	p := newPrimaries(nil)
+	p.set(twoPrimaries(1, api.Live))
+	beat := func(id string, at time.Time) {
+		p.heard(api.Heartbeat{ID: id, Role: api.Primary, State: api.Live, Epoch: 1, FreeBytes: 1 << 20}, at)
+	}
+	preferred := func(at time.Time, want string) {
+		t.Helper()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if got := p.preferred("p1", at); got != want {
+			t.Errorf("%s after Connect: %q, want %q", at.Sub(p.began), got, want)
+		}
+	}
+	beat("p2", p.began)
+	preferred(p.began, "p1")
+	later := p.began.Add(time.Second)
+	beat("p2", later)
+	preferred(later, "")
+	beat("p1", later)
+	preferred(later, "p1")
+}

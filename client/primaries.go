@@ -18,6 +18,7 @@ type primaries struct {
 	mu    sync.Mutex
 	gates map[string]*gate // by primary; "" is the cluster's address
 	view  *topology.View
+	began time.Time // whoever lives is heard in the first HeartbeatMax from then on
 	// attempts are those under way at a primary whose writes may be sent elsewhere.
 	attempts map[*attended]struct{}
 
@@ -27,7 +28,7 @@ type primaries struct {
 
 func newPrimaries(onChange func(Topology)) *primaries {
 	return &primaries{gates: make(map[string]*gate), view: topology.NewView(), onChange: onChange,
-		attempts: make(map[*attended]struct{})}
+		began: time.Now(), attempts: make(map[*attended]struct{})}
 }
 
 // gatesMax bounds the addresses that are remembered, for an application may name any id in a route.
@@ -136,8 +137,9 @@ func (p *primaries) preferred(primary string, now time.Time) string {
 			return id
 		}
 		n, known := p.view.Node(id)
-		if known && n.Role == api.Primary && n.State == api.Live && !p.view.Settled(now) {
-			return id // not heard yet
+		if known && n.Role == api.Primary && n.State == api.Live && !p.view.Settled(now) &&
+			now.Before(p.began.Add(topology.HeartbeatMax)) {
+			return id // not heard yet; later it would be silent, and another is asked until it is dead or back
 		}
 	}
 	return ""
