@@ -1,5 +1,5 @@
 # Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
-.PHONY: build test race lint fuzz bench e2e fdb-test faults page sim rolling heartbeats nightly ci
+.PHONY: build test race lint fuzz bench e2e fdb-test faults page dashboards sim rolling heartbeats nightly ci
 
 build: ## one static binary, ./braid
 	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
@@ -35,6 +35,9 @@ faults: ## all stories of failover, and random scenarios on separate processes, 
 
 page: ## the load test's page in a browser; PICTURES=DIR keeps what it looks like
 	cd loadtest/browser && BRAID_TEST_PICTURES=$(PICTURES) go test -count 1 -v ./...
+
+dashboards: ## metrics, dashboards and alerts against the code, and in a Prometheus that scrapes a cluster
+	go test -count 1 -v ./deploy
 
 sim: ## 10,000 seeds of the simulation (docs/simulation.md), or SEEDS of them
 	go run ./internal/simulation/cmd/simulate -seeds $(or $(SEEDS),10000)
