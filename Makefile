@@ -1,5 +1,5 @@
 # Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
-.PHONY: build test race lint fuzz bench e2e fdb-test faults page dashboards sim rolling heartbeats nightly ci
+.PHONY: build test race lint fuzz bench e2e fdb-test faults page dashboards sim rolling heartbeats kubernetes nightly ci
 
 build: ## one static binary, ./braid
 	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
@@ -48,7 +48,10 @@ rolling: ## a rolling restart of a whole cluster, and members that come and go, 
 heartbeats: ## how late heartbeats come on a machine without a free core
 	go test ./cmd/braid -count 1 -v -run TestHeartbeatsWithoutAFreeCore -heartbeats.for 20s
 
-nightly: ## what takes an hour and more
+kubernetes: ## the manifests, built by kustomize and decoded into the API's types: minutes of compiling the first time
+	cd deploy/kubernetes/test && go vet ./... && go mod tidy -diff && go test -count 1 -v ./...
+
+nightly: kubernetes ## what takes an hour and more
 	go run ./internal/simulation/cmd/simulate -twice -seeds 50000
 
 ci:
