@@ -84,7 +84,7 @@ func (p *player) play(t *testing.T, d *datadriven.TestData) string {
 	case "drain":
 		p.c.drain(p.now)
 	case "giveup":
-		p.c.stop(errDrainOver)
+		p.c.stop(ErrDrainOver)
 	case "state":
 		return p.state()
 	default:

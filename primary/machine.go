@@ -2,7 +2,6 @@ package primary
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -67,8 +66,8 @@ func (m *Machine) Drain() { m.s.step(func(c *core, now time.Duration) { c.drain(
 // Fence ends the primary at once, because its epoch is over.
 func (m *Machine) Fence() { m.s.Fence() }
 
-// GiveUp ends a drain that has taken Config.DrainFor: what is open has an unknown outcome.
-func (m *Machine) GiveUp() { m.s.step(func(c *core, _ time.Duration) { c.stop(errDrainOver) }) }
+// GiveUp ends a drain that has taken Config.DrainFor, with ErrDrainOver.
+func (m *Machine) GiveUp() { m.s.step(func(c *core, _ time.Duration) { c.stop(ErrDrainOver) }) }
 
 // ProbeInterval is how often Probe is to be called: it asks whether what the primary needs can be reached, if that is in
 // doubt.
@@ -83,13 +82,10 @@ func (m *Machine) NextSequence() uint64 { return m.s.NextSequence() }
 // Load is what the heartbeat tells.
 func (m *Machine) Load() Load { return m.s.Load() }
 
-// Ended says whether the primary has come to its end, and why: nil after a drain, also after one that was given up.
+// Ended says whether the primary has come to its end, and why: as Service.Run says.
 func (m *Machine) Ended() (bool, error) {
-	switch {
-	case !isClosed(m.s.ended):
+	if !isClosed(m.s.ended) {
 		return false, nil
-	case errors.Is(m.s.endedFor, errDrainOver):
-		return true, nil
 	}
 	return true, m.s.endedFor
 }

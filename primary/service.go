@@ -19,8 +19,9 @@ import (
 // failover has declared this one dead. It commits nothing any more. Register anew to go on.
 var ErrFenced = errors.New("this epoch is fenced")
 
-// errDrainOver ends a drain that took too long. What was open has an unknown outcome.
-var errDrainOver = errors.New("the time to drain is over")
+// ErrDrainOver says that a drain took too long. What was open has an unknown outcome, and segments that are on disks alone
+// stay there until a process settles them, which takes a newer epoch.
+var ErrDrainOver = errors.New("the time to drain is over")
 
 // Service is a primary. Run serves; nothing else starts anything.
 type Service struct {
@@ -100,7 +101,8 @@ func newService(cfg Config, deps Deps, m *metrics) *Service {
 }
 
 // Run serves until ctx ends, and then finishes what it has admitted within DrainFor; new groups get 503 meanwhile.
-// nil means that it was asked to stop. ErrFenced means that the epoch is over. Any other error means that going on
+// nil means that it was asked to stop, and has finished; ErrDrainOver that it has not finished. ErrFenced means that the
+// epoch is over. Any other error means that going on
 // could harm: a file could not be written or synced, the object store has other bytes under a segment's name, or the
 // sequencer cannot read our requests. Every group that was open is answered 503 before Run returns. Run once.
 func (s *Service) Run(ctx context.Context) error {
@@ -122,9 +124,8 @@ func (s *Service) Run(ctx context.Context) error {
 	s.step(func(c *core, _ time.Duration) { c.stop(err) }) // unless that is why serve returned
 	cancel()
 	s.running.Wait()
-	if errors.Is(err, errDrainOver) {
-		s.log.Warn("stopped with groups whose outcome is unknown", "drain", s.cfg.DrainFor)
-		return nil
+	if errors.Is(err, ErrDrainOver) {
+		s.log.Warn("stopped before everything was finished", "drain", s.cfg.DrainFor)
 	}
 	return err
 }
@@ -212,7 +213,7 @@ func (s *Service) waitForEnd(ctx context.Context) error {
 	select {
 	case <-s.ended:
 	case <-timer.C:
-		s.step(func(c *core, _ time.Duration) { c.stop(errDrainOver) })
+		s.step(func(c *core, _ time.Duration) { c.stop(ErrDrainOver) })
 		<-s.ended
 	}
 	return s.endedFor

@@ -392,7 +392,7 @@ func TestDrainIsBounded(t *testing.T) {
 	stop := run(t, s)
 	m := send(s, frameOf(t, "cpu", 1, 5))
 	<-asked
-	if err := stop(); err != nil {
+	if err := stop(); !errors.Is(err, ErrDrainOver) {
 		t.Fatal(err)
 	}
 	if r := m.wait(t); r.err == nil || r.err.Name != api.Unavailable {

@@ -343,5 +343,9 @@ func (l *life) primaryEnded(c *member.Life, err error) {
 	p.metrics.close()
 	fenced := errors.Is(err, primary.ErrFenced)
 	l.n.log.Info("takes no more writes", "epoch", p.epoch, "fenced", fenced)
+	if errors.Is(err, primary.ErrDrainOver) {
+		c.PrimaryGaveUp()
+		return
+	}
 	c.PrimaryEnded(err, fenced)
 }

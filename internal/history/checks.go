@@ -35,11 +35,20 @@ func acknowledged(t Table) []*Write {
 	return acked
 }
 
-// Dense checks that a node gives back Base+1, Base+2, … up to its applied TxID, each once and in order (I1, I4).
+// Dense checks that a node gives back Base+1, Base+2, … up to its applied TxID, each once and in order (I1, I4), without
+// those that were given up.
 func Dense(t Table, n Node) (v Verdict) {
-	want := t.Base + 1
+	next := func(txid uint64) uint64 {
+		for t.Voided(txid) {
+			txid++
+		}
+		return txid
+	}
+	want := next(t.Base + 1)
 	for _, s := range n.Seen {
 		switch {
+		case t.Voided(s.TxID):
+			v.Add(Violation{1, "dense", t.Name, n.ID, s.TxID, "is there, though it was given up"})
 		case s.TxID > want:
 			v.Add(Violation{1, "dense", t.Name, n.ID, want, fmt.Sprintf("missing: TxID %d comes next", s.TxID)})
 		case s.TxID < want:
@@ -48,9 +57,9 @@ func Dense(t Table, n Node) (v Verdict) {
 		if s.Rows == 0 {
 			v.Add(Violation{1, "dense", t.Name, n.ID, s.TxID, "has no rows"})
 		}
-		want = max(want, s.TxID+1)
+		want = next(max(want, s.TxID+1))
 	}
-	if want != n.Applied+1 && n.Applied >= t.Base {
+	if want != next(n.Applied+1) && n.Applied >= t.Base {
 		v.Add(Violation{1, "dense", t.Name, n.ID, n.Applied,
 			fmt.Sprintf("the node says that it is complete to here, but gives back rows to TxID %d", want-1)})
 	}
@@ -59,13 +68,13 @@ func Dense(t Table, n Node) (v Verdict) {
 
 // Once checks a node's transactions against the writers' records: every acknowledged write is there under its TxID
 // with its rows (I2), and every other transaction is one write of unknown outcome, none of them twice, and none that
-// was refused (I3, I5).
+// was refused (I3, I5). One that was given up is not there.
 func Once(t Table, n Node) (v Verdict) {
 	at := placeByTxID(t, n)
 	owned := make([]bool, len(n.Seen))
 	for i := range t.Writes {
 		w := &t.Writes[i]
-		if w.Outcome != Acknowledged || w.TxID <= t.Base {
+		if w.Outcome != Acknowledged || w.TxID <= t.Base || t.Voided(w.TxID) {
 			continue
 		}
 		p, ok := at(w.TxID)

@@ -5,7 +5,10 @@
 // harness recorded everything; each says what it needs.
 package history
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Outcome is what a writer was told.
 type Outcome uint8
@@ -41,6 +44,17 @@ type Table struct {
 	Base uint64 // head before the run; nobody but the run's writers wrote after it
 	// Writes in any order.
 	Writes []Write
+	// Void are the TxIDs that an operator gave up, in any order: nobody has them, and whoever was acknowledged for one has
+	// lost it.
+	Void []Range
+}
+
+// Range is TxIDs from First to Last.
+type Range struct{ First, Last uint64 }
+
+// Voided says whether a TxID was given up. They are few.
+func (t *Table) Voided(txid uint64) bool {
+	return slices.ContainsFunc(t.Void, func(r Range) bool { return r.First <= txid && txid <= r.Last })
 }
 
 // Seen is one transaction as a node gives it back.

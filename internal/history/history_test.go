@@ -29,6 +29,25 @@ func TestCheckAcceptsAGoodHistory(t *testing.T) {
 	}
 }
 
+// TestCheckKnowsWhatWasGivenUp: who was acknowledged for it has lost it, and nobody may have it.
+func TestCheckKnowsWhatWasGivenUp(t *testing.T) {
+	table, nodes := good()
+	table.Void = []Range{{12, 13}}
+	if v := Check(table, nodes); v.OK() || !strings.HasPrefix(v.Violations[0].String(), "I1 dense: cpu TxID 12 on p1") {
+		t.Fatalf("it is there: %+v", v)
+	}
+	for i := range nodes {
+		nodes[i].Seen = slices.Delete(nodes[i].Seen, 1, 3)
+	}
+	if v := Check(table, nodes); !v.OK() {
+		t.Fatalf("it is not there: %+v", v)
+	}
+	nodes[1].Seen, nodes[1].Applied = nodes[1].Seen[:1], 11
+	if v := Dense(table, nodes[1]); !v.OK() {
+		t.Fatalf("it is next: %+v", v)
+	}
+}
+
 // TestPlantedViolations plants one bug in the good history for each thing that a checker claims to catch.
 func TestPlantedViolations(t *testing.T) {
 	tests := []struct {

@@ -320,6 +320,19 @@ func (l *Life) PrimaryEnded(err error, fenced bool) {
 	l.proceed()
 }
 
+// PrimaryGaveUp says that the primary part has ended before it had finished its drain. What it has left on disks is settled
+// under a newer epoch, as after any death: if the node stays, it registers anew.
+func (l *Life) PrimaryGaveUp() {
+	if l.part == off {
+		return
+	}
+	l.part = off
+	if !l.leaving {
+		l.phase = unregistered
+	}
+	l.proceed()
+}
+
 // Leave ends the node on purpose: heartbeats say that it drains, so that gateways turn away; then the registry hears
 // it; then the primary part finishes what it has; then the registry hears that nobody needs to stand in.
 func (l *Life) Leave() {

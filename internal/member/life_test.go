@@ -19,7 +19,7 @@ import (
 //	topology version=             one that was announced, or answered to a change of state
 //	read version=                 one that was read
 //	settled epoch=, caught-up epoch=, refused epoch=, said epoch= state=
-//	primary-serves, primary-ended [fenced|error]
+//	primary-serves, primary-ended [fenced|error|unfinished]
 //	leave, fail                   SIGTERM or drain; another part of the process has failed
 func TestLifeScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/life", func(t *testing.T, path string) {
@@ -53,6 +53,10 @@ func event(t *testing.T, l *member.Life, d *datadriven.TestData) {
 	case "primary-serves":
 		l.PrimaryServes()
 	case "primary-ended":
+		if d.HasArg("unfinished") {
+			l.PrimaryGaveUp()
+			return
+		}
 		var err error
 		if d.HasArg("error") {
 			err = errors.New("no space left on device")

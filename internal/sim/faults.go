@@ -22,6 +22,8 @@ const (
 	CrashDisk     Fault = "killed between disk operations"
 	CrashAll      Fault = "all services killed at once"
 	CrashClient   Fault = "client killed"
+	Leave         Fault = "node told to leave"
+	Burn          Fault = "disk lost for good"
 	Expire        Fault = "registration of a producer expired"
 	Torn          Fault = "unsynced bytes torn"
 	Quick         Fault = "restart within the same second"
@@ -45,7 +47,7 @@ const (
 
 // Faults lists all kinds.
 var Faults = []Fault{Lose, Double, Delay, Reorder, Cut, CutOneWay,
-	Pause, CrashNow, CrashDisk, CrashAll, CrashClient, Expire, Torn, Quick, SyncFails, DiskFull, SlowDisk,
+	Pause, CrashNow, CrashDisk, CrashAll, CrashClient, Leave, Burn, Expire, Torn, Quick, SyncFails, DiskFull, SlowDisk,
 	StoreConflict, StoreTooOld, StoreUndone, StoreDone, StoreSlow, StoreFreeze,
 	ObjectBefore, ObjectAfter, ObjectStall, ObjectShort, ObjectLate, ObjectAway, ObjectPower}
 

@@ -101,7 +101,7 @@ func (a *application) deps(p *sim.Process, fs disk.FS) outbox.Deps {
 			k := a.byRows[string(u.Write.Payload)]
 			k.back = true
 			k.answered()
-			if k.Outcome == history.Acknowledged && !u.Refusal.Unknown {
+			if k.Outcome == history.Acknowledged && !u.Refusal.Unknown && !a.w.table(k.table).Voided(k.TxID) {
 				a.fail(k, 3, "was stored, and is given back as refused")
 			}
 			return nil
@@ -181,6 +181,8 @@ func (a *application) send(ctx context.Context, table string, schema api.Schema,
 			case w.Outcome == history.Acknowledged:
 				a.acknowledged(table, a.byRows[string(kept[i].Payload)], w)
 				outcomes = append(outcomes, outbox.Outcome{TxID: w.TxID, Rows: 1})
+			case w.voided:
+				outcomes = append(outcomes, outbox.Outcome{Refusal: &outbox.Refusal{Name: string(api.Voided)}})
 			case w.Outcome == history.Conflicted:
 				a.byRows[string(kept[i].Payload)].Write = w.Write
 				outcomes = append(outcomes, outbox.Outcome{Refusal: &outbox.Refusal{Name: string(api.Conflict),

@@ -43,6 +43,7 @@ const (
 	PromoteUnpublished  Bug = "promotion without publication"
 	NewIdentity         Bug = "identity lost on re-route"
 	NeverStepBack       Bug = "a stand-in that never steps back"
+	UnfinishedDrain     Bug = "a stand-in goes on under its epoch when it could not finish its drain"
 )
 
 // Planted says of a bug which kinds of faults bring it to light, and by what it is caught.
@@ -89,6 +90,7 @@ var Bugs = []Planted{
 	{PromoteUnpublished, nil, "published"},
 	{NewIdentity, []sim.Fault{sim.Lose, sim.CrashNow}, "I3"},
 	{NeverStepBack, nil, "I2"},
+	{UnfinishedDrain, []sim.Fault{sim.CrashNow, sim.ObjectStall, sim.ObjectAway}, "I2"},
 }
 
 // force makes the kinds of faults exist that bring the bug to light.

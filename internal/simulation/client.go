@@ -46,6 +46,7 @@ type write struct {
 	lines   string // the same in line protocol
 	bare    bool   // it has no identity
 	again   bool   // it may be sent again
+	voided  bool   // it was given up
 	waiting bool   // its client is
 }
 
@@ -304,6 +305,8 @@ func (c *client) told(table string, w *write, o api.Outcome) {
 	case api.RefusedConflict:
 		w.Outcome, w.Current = history.Conflicted, o.Current
 		c.head[table] = max(c.head[table], o.Current)
+	case api.RefusedVoided:
+		w.again, w.voided = false, true
 	case api.RefusedExpired, api.RefusedFenced:
 		w.again, c.expired = false, true
 		c.w.chaos.Happened(sim.Expire)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -67,6 +68,9 @@ func (w *world) view(n *node, table string, seen map[uint64][]history.Seen) hist
 			w.fail(history.Violation{Invariant: 4, Check: "record", Table: table, Node: n.id, TxID: r.First,
 				Detail: "the node has another record than the log"})
 		}
+		if w.void(&r) {
+			continue
+		}
 		if len(decoded) == 0 || decoded[len(decoded)-1].TxID != r.Last() {
 			w.fail(history.Violation{Invariant: 4, Check: "record", Table: table, Node: n.id, TxID: r.First,
 				Detail: "the node has a record that is not in the log"})
@@ -76,6 +80,13 @@ func (w *world) view(n *node, table string, seen map[uint64][]history.Seen) hist
 		w.local(n, &r)
 	}
 	return v
+}
+
+// void says of a node's record that it is given up, in the log too.
+func (j *judge) void(r *api.LogRecord) bool {
+	return r.State == api.Void && slices.ContainsFunc(j.records, func(x api.LogRecord) bool {
+		return x.Table == r.Table && x.First == r.First && x.State == api.Void
+	})
 }
 
 // other says whether a node's record is not the log's.

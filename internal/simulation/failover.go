@@ -58,7 +58,7 @@ func (f *failoverProcess) start() {
 // info asks a node whether it lives.
 func (w *world) info(from *sim.Process, id string, patience time.Duration) (api.NodeInfo, error) {
 	n := w.node(id)
-	if n == nil || n.p.Dead() {
+	if n.p.Dead() {
 		from.Sleep(time.Millisecond)
 		return api.NodeInfo{}, bus.ErrNoResponders
 	}
@@ -74,13 +74,14 @@ func (w *world) info(from *sim.Process, id string, patience time.Duration) (api.
 	return info, nil
 }
 
+// node finds one, also one that has lost its disk and is replaced.
 func (w *world) node(id string) *node {
 	for _, n := range w.nodes {
 		if n.id == id {
 			return n
 		}
 	}
-	return nil
+	return w.burnt[id]
 }
 
 func (a asker) Lease(_ context.Context, q api.LeaseRequest) (api.LeaseAnswer, error) {
@@ -88,14 +89,11 @@ func (a asker) Lease(_ context.Context, q api.LeaseRequest) (api.LeaseAnswer, er
 }
 
 func (a asker) FailNode(_ context.Context, q api.FailNodeRequest) (api.TopologyAnswer, error) {
-	return changing(a, "death of "+q.ID, q, a.w.core.FailNode, a.w.bug.announced(func(t *api.TopologyAnswer) *api.Topology {
-		return &t.Topology
-	}))
+	return changing(a, "death of "+q.ID, q, a.w.core.FailNode, a.w.bug.announced(decided))
 }
 
 func (a asker) StandIn(_ context.Context, q api.StandInRequest) (api.TopologyAnswer, error) {
-	return changing(a, "stand-in for "+q.ID, q, a.w.core.StandIn, a.w.bug.announced(
-		func(t *api.TopologyAnswer) *api.Topology { return &t.Topology }))
+	return changing(a, "stand-in for "+q.ID, q, a.w.core.StandIn, a.w.bug.announced(decided))
 }
 
 // storyLog has what a process logs told in the story.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/seed-551dd829/braid/internal/member"
 	"github.com/seed-551dd829/braid/internal/sim"
 	"github.com/seed-551dd829/braid/sequencer/kv/memory"
 )
@@ -48,6 +49,16 @@ func (w *world) faults() {
 		n.disk.CrashIn(w.e.Rand.IntN(30))
 		return false // counted when it happens
 	})
+	w.chaos.Every(sim.Leave, 2*time.Second, func() bool {
+		n := w.nodes[w.e.Rand.IntN(len(w.nodes))]
+		if n.p.Dead() {
+			return false
+		}
+		w.e.Trace(n.id, "is told to leave")
+		n.p.After(0, func() { n.life.event((*member.Life).Leave) })
+		return true
+	})
+	w.chaos.Every(sim.Burn, 3*time.Second, w.burn)
 	w.chaos.Every(sim.Pause, time.Second, func() bool {
 		p, d := w.victim(), w.e.Between(10*time.Millisecond, 4*time.Second)
 		w.e.Trace(p.Name, "is paused for %s", d)

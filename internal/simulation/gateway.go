@@ -179,6 +179,8 @@ func outcome(results []api.WriteResult, err *api.Error) api.Outcome {
 		return api.Outcome{Verdict: api.Accepted, TxID: results[0].TxID}
 	case err != nil && err.Name == api.Expired:
 		return api.Outcome{Verdict: api.RefusedExpired}
+	case err != nil && err.Name == api.Voided:
+		return api.Outcome{Verdict: api.RefusedVoided}
 	case err != nil && err.Name == api.Fenced:
 		return api.Outcome{Verdict: api.RefusedFenced}
 	case err != nil && err.Name == api.Settled:

@@ -36,6 +36,9 @@ func (w *world) drawWAL() {
 	if w.bug.needsHolders() {
 		w.wal, w.walCopies = 1, min(2, len(w.nodes))
 	}
+	if w.bug == UnfinishedDrain { // another holder would make up for it, some time
+		w.wal, w.walCopies = 1, 1
+	}
 	for _, n := range w.nodes {
 		n.cfg.WALCopies = w.walCopies
 	}
@@ -88,18 +91,24 @@ func (o others) Live() []string {
 }
 
 func (o others) Send(ctx context.Context, node string, id api.SegmentID, r io.ReaderAt, size int64) error {
-	return hold.Ask(o.ask).Send(ctx, node, id, r, size)
+	return hold.Ask(holders{o.n.w, o.p}.ask).Send(ctx, node, id, r, size)
 }
 
 func (o others) Drop(ctx context.Context, node string, id api.SegmentID) error {
-	return hold.Ask(o.ask).Drop(ctx, node, id)
+	return hold.Ask(holders{o.n.w, o.p}.ask).Drop(ctx, node, id)
+}
+
+// holders are the nodes' holders as a process asks them.
+type holders struct {
+	w *world
+	p *sim.Process
 }
 
 // ask sends a request to a node's holder and waits.
-func (o others) ask(_ context.Context, id string, request []byte) ([]byte, error) {
-	w := o.n.w
+func (o holders) ask(_ context.Context, id string, request []byte) ([]byte, error) {
+	w := o.w
 	to := w.node(id)
-	if to == nil || to.p.Dead() || to.keeper == nil {
+	if to.p.Dead() || to.keeper == nil {
 		o.p.Sleep(time.Millisecond)
 		return nil, bus.ErrNoResponders
 	}
@@ -141,7 +150,7 @@ func (j *judge) heldBy(r *api.LogRecord) {
 		return
 	}
 	for _, id := range r.Holders {
-		if n := j.w.node(id); n == nil || n.has(r) {
+		if j.w.burnt[id] != nil || j.w.node(id).has(r) {
 			continue
 		}
 		j.fail(history.Violation{Invariant: 2, Check: "held first", Table: r.Table, TxID: r.First, Node: id,
@@ -183,6 +192,10 @@ func (j *judge) watchPending(r kv.Reader) error {
 			continue
 		}
 		j.w.e.Trace("store", "%s: TxIDs %d to %d are %s", rec.Table, rec.First, rec.Last(), state)
+		if state == api.Void {
+			j.givenUp(rec)
+			continue
+		}
 		if _, err := j.object(rec); err != nil {
 			j.fail(history.Violation{Invariant: 9, Check: "stored first", Table: rec.Table, TxID: rec.First,
 				Detail: fmt.Sprintf("confirmed, but %v", err)})
@@ -190,6 +203,19 @@ func (j *judge) watchPending(r kv.Reader) error {
 	}
 	j.pending = still
 	return nil
+}
+
+// givenUp judges a record that has become void: no holder has it any more (I2).
+func (j *judge) givenUp(r *api.LogRecord) {
+	j.changes[GivenUp]++
+	for _, id := range r.Holders {
+		if j.w.burnt[id] == nil && j.w.node(id).has(r) {
+			j.fail(history.Violation{Invariant: 2, Check: "given up", Table: r.Table, TxID: r.First, Node: id,
+				Detail: "given up, though the node has it"})
+		}
+	}
+	t := j.table(r.Table)
+	t.Void = append(t.Void, history.Range{First: r.First, Last: r.Last()})
 }
 
 // appliedConfirmed checks that a node has applied no pending record (I2).
@@ -208,7 +234,9 @@ func (w *world) appliedConfirmed(n *node, shard int) {
 }
 
 // needsHolders says of a bug that it shows at durability `wal`.
-func (b Bug) needsHolders() bool { return b == DropWhileLive || b == ConfirmFirst || b == ApplyPending }
+func (b Bug) needsHolders() bool {
+	return b == DropWhileLive || b == ConfirmFirst || b == ApplyPending
+}
 
 // registry is the sequencer as a holder asks it.
 func (b Bug) registry(a asker) hold.Sequencer {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/disk"
+	"github.com/seed-551dd829/braid/internal/history"
 	"github.com/seed-551dd829/braid/internal/member"
 	"github.com/seed-551dd829/braid/internal/objstore"
 	"github.com/seed-551dd829/braid/internal/sim"
@@ -106,7 +107,7 @@ func (l *life) do(a member.Action) {
 	case member.DoStartPrimary:
 		l.startPrimary(a.Epoch)
 	case member.DoDrainPrimary:
-		l.n.part.drain(l.p)
+		l.n.part.drain(l.n)
 	case member.DoStopPrimary:
 		l.n.part.m.Fence()
 	case member.DoAsk:
@@ -169,10 +170,16 @@ func (l *life) register(ctx context.Context, replaces uint64) {
 		return err
 	})
 	if err != nil {
+		if l.n.empty && api.IsName(err, api.Forbidden) {
+			l.n.w.changes[Refused]++
+		}
 		l.failed(ctx, err)
 		return
 	}
 	l.n.epoch = a.Epoch
+	if l.n.empty {
+		l.n.w.fail(history.Violation{Invariant: 2, Check: "empty disk", Node: l.n.id, Detail: "taken for the one that was lost"})
+	}
 	if replaces > 0 {
 		l.n.w.changes[Survived]++
 	}
@@ -268,7 +275,13 @@ func (l *life) startPrimary(epoch uint64) {
 		l.n.part, l.next.next = nil, part.m.NextSequence()
 		fenced := errors.Is(err, primary.ErrFenced)
 		l.n.w.e.Trace(l.n.id, "takes no more writes (fenced: %t)", fenced)
-		l.event(func(c *member.Life) { c.PrimaryEnded(err, fenced) })
+		l.event(func(c *member.Life) {
+			if err = l.n.w.bug.drained(err); errors.Is(err, primary.ErrDrainOver) {
+				c.PrimaryGaveUp()
+				return
+			}
+			c.PrimaryEnded(err, fenced)
+		})
 	})
 	l.p.Go(func(context.Context) {
 		for !part.ended() {

@@ -21,10 +21,13 @@ const (
 	Returned  Change = "a dead node is live again"
 	Survived  Change = "a living process learns that it is dead, and registers anew"
 	DiedAsOne Change = "a stand-in dies"
+	Removed   Change = "a node that has lost its disk is removed"
+	Refused   Change = "an empty disk is refused under its old id"
+	GivenUp   Change = "a record is given up"
 )
 
 // Changes lists all.
-var Changes = []Change{Died, Replaced, Relieved, Returned, Survived, DiedAsOne}
+var Changes = []Change{Died, Replaced, Relieved, Returned, Survived, DiedAsOne, Removed, Refused, GivenUp}
 
 func (j *judge) count(before, now api.Node) {
 	count := func(c Change, happened bool) {
@@ -57,6 +60,12 @@ func (j *judge) watchTopology(r kv.Reader) error {
 		if before, _ := j.members.Node(n.ID); before != n {
 			j.w.e.Trace("store", "%s: %s %s, epoch %d, stands in for %q", n.ID, n.State, n.Role, n.Epoch, n.StandsInFor)
 			j.count(before, n)
+		}
+	}
+	for _, n := range j.members.Nodes {
+		if _, member := t.Node(n.ID); !member {
+			j.w.e.Trace("store", "%s is no member any more", n.ID)
+			j.changes[Removed]++
 		}
 	}
 	j.members = t
@@ -92,6 +101,11 @@ func (w *world) misplaced() string {
 			return fmt.Sprintf("node %s is a %s, for %q, and was a %s", n.id, own.Role, own.StandsInFor, n.role)
 		case self.Role != n.role:
 			return fmt.Sprintf("node %s works as a %s, and was a %s", n.id, self.Role, n.role)
+		}
+	}
+	for _, n := range w.members.Nodes {
+		if w.burnt[n.ID] != nil {
+			return fmt.Sprintf("node %s has lost its disk, and is not removed", n.ID)
 		}
 	}
 	for _, f := range w.failovers {

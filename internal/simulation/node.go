@@ -25,8 +25,9 @@ type node struct {
 	cfg  primary.Config
 	pace replicator.Config
 
-	mark string // of its data folder
-	down bool   // its next process does not start by itself
+	mark  string // of its data folder
+	empty bool   // it has lost its disk, and has been looked after
+	down  bool   // its next process does not start by itself
 
 	unfenced time.Duration // when its process has last seen its epoch in a topology
 
@@ -52,12 +53,10 @@ func (p *primaryPart) ended() bool {
 	return ended
 }
 
-// drainFor is how long a drain may take: shorter than in a cluster, so that it happens to be too short.
-const drainFor = 5 * time.Second
-
-func (p *primaryPart) drain(process *sim.Process) {
+// drain has the part finish what it has, in the time that there is for it.
+func (p *primaryPart) drain(n *node) {
 	p.m.Drain()
-	process.After(drainFor, p.m.GiveUp)
+	n.p.After(n.cfg.DrainFor, p.m.GiveUp)
 }
 
 const (
@@ -73,6 +72,7 @@ func (n *node) draw() {
 		InFlight: 1 + e.Rand.IntN(3), AdmissionBytes: 1500 + e.Rand.Int64N(20_000),
 		SegmentBytesMax: 1000 + e.Rand.Int64N(8000), ObjectPatience: e.Between(200*time.Millisecond, 5*time.Second),
 		CommitPatience: e.Between(200*time.Millisecond, 5*time.Second),
+		DrainFor:       e.Between(200*time.Millisecond, 5*time.Second),
 	}
 	n.drawHolding()
 	n.pace = replicator.Config{
@@ -82,7 +82,20 @@ func (n *node) draw() {
 	}
 }
 
+// startLater starts the node, as whatever looks after processes does, unless it is to stay down.
+func (n *node) startLater() {
+	n.w.e.After(n.w.restart(), func() {
+		if !n.down {
+			n.start()
+		}
+	})
+}
+
+// start begins the node's next process, unless one lives.
 func (n *node) start() {
+	if !n.p.Dead() {
+		return
+	}
 	n.p = n.w.e.Start(n.id)
 	n.starts++
 	n.part, n.replicator, n.keeper = nil, nil, nil
@@ -92,11 +105,7 @@ func (n *node) start() {
 		n.hints[i] = make(chan struct{}, 1)
 	}
 	n.life = newLife(n)
-	n.p.OnEnd(func() {
-		if !n.down {
-			n.w.e.After(n.w.restart(), n.start)
-		}
-	})
+	n.p.OnEnd(n.startLater)
 	n.w.e.Trace(n.id, "starts, the %d. time", n.starts)
 	n.p.Go(n.life.run)
 	n.p.Go(func(context.Context) {

@@ -2,12 +2,14 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/segment"
 	"github.com/seed-551dd829/braid/internal/sim"
+	"github.com/seed-551dd829/braid/primary"
 	"github.com/seed-551dd829/braid/sequencer"
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
@@ -81,6 +83,14 @@ func (t selfishTxn) Set(key, value []byte) {
 	if key[0] != nodeKind || string(key[1:]) == t.id {
 		t.Txn.Set(key, value)
 	}
+}
+
+// drained is how a primary's end is taken: with the bug, a drain that was given up has been finished.
+func (b Bug) drained(err error) error {
+	if b == UnfinishedDrain && errors.Is(err, primary.ErrDrainOver) {
+		return nil
+	}
+	return err
 }
 
 // frame is what a gateway sends to a primary: with the bug, a group that was sent to another one before has a new

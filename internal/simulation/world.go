@@ -56,6 +56,7 @@ type world struct {
 	core       sequencer.Core
 	sequencers []*sequencerProcess
 	nodes      []*node
+	burnt      map[string]*node // that have lost their disks
 	failovers  []*failoverProcess
 	gateways   []*gatewayProcess
 	clients    []*client
@@ -99,7 +100,7 @@ func Run(seed uint64, o Options) Result {
 func newWorld(seed uint64, o Options) *world {
 	e := sim.New(seed, o.Story)
 	w := &world{e: e, chaos: sim.NewChaos(e), bug: o.Bug, log: slog.New(slog.DiscardHandler),
-		registrations: make(map[[2]any]set), repeated: make(map[string]int)}
+		burnt: make(map[string]*node), registrations: make(map[[2]any]set), repeated: make(map[string]int)}
 	o.Bug.force(w.chaos)
 	w.net, w.objects = sim.NewNetwork(e, w.chaos), sim.NewObjects(e, w.chaos, o.Bug.disk)
 	w.shards = 1 + e.Rand.IntN(3)
@@ -145,6 +146,7 @@ func (w *world) start() {
 		n.start()
 	}
 	w.drawWAL()
+	w.startOperator()
 	for i := range 1 + w.e.Rand.IntN(2) {
 		g := newGateway(w, fmt.Sprintf("g%d", i+1))
 		w.gateways = append(w.gateways, g)
