@@ -1,5 +1,5 @@
 # Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
-.PHONY: build test race lint fuzz bench e2e fdb-test faults page dashboards sim rolling heartbeats kubernetes nightly ci
+.PHONY: build test race lint fuzz bench e2e fdb-test faults page dashboards sim rolling failover-series durability-latency heartbeats kubernetes nightly ci
 
 build: ## one static binary, ./braid
 	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
@@ -44,6 +44,12 @@ sim: ## 10,000 seeds of the simulation (docs/simulation.md), or SEEDS of them
 
 rolling: ## a rolling restart of a whole cluster, and members that come and go, under load: not one write fails
 	go test ./cmd/braid -count 1 -v -run '^(TestRollingRestart|TestMembersComeAndGo)$$'
+
+failover-series: ## kills and pauses at half of the top rate, 20 of each with object and with wal (docs/measurements.md)
+	.ci/failover-series $(SERIES)
+
+durability-latency: ## wal with two copies beside object, on a folder and on a slow S3 (versitygw)
+	.ci/durability-latency
 
 heartbeats: ## how late heartbeats come on a machine without a free core
 	go test ./cmd/braid -count 1 -v -run TestHeartbeatsWithoutAFreeCore -heartbeats.for 20s

@@ -2,18 +2,26 @@ package client
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/topology"
 )
 
-// attendInterval is how often attempts are looked at that are under way.
-const attendInterval = 50 * time.Millisecond
+// attendInterval is how often attempts are looked at that are under way, probeTimeout how long a primary has to say that
+// it is there.
+const (
+	attendInterval = 50 * time.Millisecond
+	probeTimeout   = 300 * time.Millisecond
+)
 
 // attended is an attempt under way at one process of a primary.
 type attended struct {
 	primary string
 	epoch   uint64
+	begun   time.Time
 	unheard time.Time // when it began, if the topology alone named the primary; zero: it had been heard
 	cancel  func()
 }
@@ -27,7 +35,7 @@ func (p *primaries) attend(ctx context.Context, primary string) (_ context.Conte
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	a := &attended{primary: primary, cancel: cancel}
+	a := &attended{primary: primary, begun: now, cancel: cancel}
 	if c, heard := p.view.Candidate(primary, now); heard {
 		a.epoch = c.Epoch
 	} else {
@@ -43,10 +51,36 @@ func (p *primaries) attend(ctx context.Context, primary string) (_ context.Conte
 	}
 }
 
-// sweep ends the attempts that will not be answered.
-func (p *primaries) sweep(now time.Time) {
+// sweep ends the attempts that will not be answered, and returns the primaries that are to be asked whether they are
+// there, because their answers are late.
+func (p *primaries) sweep(now time.Time) (ask []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.giveUp(now)
+	for a := range p.attempts {
+		if p.view.Ask(a.primary, a.begun, now) {
+			ask = append(ask, a.primary)
+		}
+	}
+	return ask
+}
+
+// tried takes what asking a primary something says of it: that it lives, or that nobody listens there. Then everything
+// that is under way there goes elsewhere at once.
+func (p *primaries) tried(primary string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch refusal := new(api.Error); {
+	case errors.Is(err, bus.ErrNoResponders):
+		p.view.NoResponders(primary)
+		p.giveUp(time.Now())
+	case err == nil || errors.As(err, &refusal):
+		p.view.Answered(primary, time.Now())
+	}
+}
+
+// giveUp ends the attempts that will not be answered. It is called with mu held.
+func (p *primaries) giveUp(now time.Time) {
 	outdone := make(map[string]bool) // thousands of attempts, a few primaries
 	for a := range p.attempts {
 		if _, seen := outdone[a.primary]; !seen {
@@ -79,7 +113,17 @@ func (c *Client) sweepAttempts() {
 		case <-c.closed:
 			return
 		case now := <-every.C:
-			c.primaries.sweep(now)
+			for _, id := range c.primaries.sweep(now) {
+				c.spawn(func() { c.probe(id) })
+			}
 		}
 	}
+}
+
+// probe asks a primary whether it is there, by a message without a group.
+func (c *Client) probe(primary string) {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	_, err := bus.Request(ctx, c.nc, c.subjects.PrimaryWrite(primary), nil, nil)
+	c.primaries.tried(primary, err)
 }

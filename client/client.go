@@ -48,8 +48,9 @@ type Client struct {
 	// table that they name and so must not be mixed with the others: they have a producer id of their own.
 	numbers, manyNumbers *numbers
 	open                 openWrites
-	journal              *journal  // nil without a directory
-	memory               *gate     // of all open writes
+	journal              *journal // nil without a directory
+	memory               *gate    // of all open writes
+	repeats              *repeats
 	metrics              *metrics  // nil if nobody wants them
 	attending            sync.Once // starts sweepAttempts
 
@@ -89,7 +90,7 @@ func Connect(ctx context.Context, servers string, opts ...Option) (*Client, erro
 		opts: o, nc: nc, subjects: api.Subjects{Namespace: o.namespace},
 		http:   newHTTPClient(o.tls),
 		sender: "c-" + rand.Text(), closed: make(chan struct{}), connected: time.Now(),
-		open: openWrites{all: make(map[*openWrite]struct{})}, memory: newGate(o.memoryMax),
+		open: openWrites{all: make(map[*openWrite]struct{})}, memory: newGate(o.memoryMax), repeats: newRepeats(),
 		writers: make(map[*Writer]struct{}),
 	}
 	sequencer := bus.NewSequencer(nc, c.subjects)

@@ -193,6 +193,7 @@ func (c *Client) askGroup(
 	}
 	defer gate.leave(int64(len(frame)))
 	msg, err := bus.Request(ctx, c.nc, c.subjects.PrimaryWrite(id), header, frame)
+	c.primaries.tried(id, err)
 	if err != nil {
 		return a, err
 	}

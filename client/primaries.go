@@ -134,6 +134,9 @@ func (p *primaries) through(primary string) string {
 func (p *primaries) preferred(primary string, now time.Time) string {
 	for _, id := range []string{primary, p.view.StandIn(primary)} {
 		if _, ok := p.view.Candidate(id, now); ok {
+			if p.view.Outdone(id, now) != "" {
+				continue
+			}
 			return id
 		}
 		n, known := p.view.Node(id)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
 	"github.com/seed-551dd829/braid/internal/producer"
 )
@@ -138,8 +139,16 @@ func (c *Client) throughGateway(ctx context.Context, w *write) (send, func(), er
 		if to := c.primaries.through(primary); to != "" {
 			subject = c.subjects.PrimaryIngestTable(to, w.table)
 		}
+		ended := func(error) {}
+		if !w.opts.anonymous { // which is not sent again
+			ctx, ended = c.impatient(ctx)
+		}
 		msg, err := bus.Request(ctx, c.nc, subject, header, w.payload.Data)
+		ended(err)
 		if err != nil {
+			if api.IsName(err, api.Unavailable) {
+				primary = "" // gateways hear of a death before the topology does
+			}
 			return Result{}, err
 		}
 		return parseAnswer(w.table, msg.Data)

@@ -118,7 +118,9 @@ func (c *Client) writeTogether(ctx context.Context, payload Payload, o *writeOpt
 	request := &nats.Msg{Subject: c.subjects.Ingest(), Header: header, Data: payload.Data}
 	var results []TableResult
 	err = c.retry(ctx, func(ctx context.Context) (err error) {
+		ctx, ended := c.impatient(ctx)
 		results, err = c.requestAll(ctx, request)
+		ended(err)
 		return err
 	})
 	if err != nil {

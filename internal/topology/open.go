@@ -57,7 +57,7 @@ func (o *Open) Ask(v *View, now time.Time) (nodes []string) {
 		if now.Sub(r.begun) < askAfter {
 			break // those behind it are younger
 		}
-		if v.ask(r.node, now) {
+		if v.Ask(r.node, r.begun, now) {
 			nodes = append(nodes, r.node)
 		}
 	}
