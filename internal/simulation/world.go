@@ -4,10 +4,10 @@
 //
 // What is real: the sequencer's core on the memory store; gateways from the payload to its answer (gateway.Machine);
 // primaries and replicators with their segments, object store requests and tables (primary.Machine, primary.Settle,
-// replicator.Machine); groups and their bytes, and the messages of commits. What is written anew here, thin: processes'
-// start and end, the sequencer's queue, timers, and clients that write to gateways and primaries as the SDK does.
+// replicator.Machine); nodes' lives and failover (member.Life, failover.Machine); groups and their bytes, and the
+// messages of commits. What is written anew here, thin: processes' start and end, the sequencer's queue, timers, and clients that write to gateways and primaries as the SDK does.
 //
-// It does not promise anything about HTTP, NATS, failover's decisions, or repair by a scrub.
+// It does not promise anything about HTTP, NATS, or repair by a scrub.
 package simulation
 
 import (
