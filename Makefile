@@ -1,5 +1,6 @@
 # Everyday commands. Nothing here is needed: `go run ./cmd/braid up` and `go test ./...` are.
-.PHONY: build test race lint fuzz bench e2e fdb-test faults page dashboards sim rolling failover-series durability-latency heartbeats kubernetes nightly ci
+.PHONY: build test race lint fuzz bench e2e fdb-test faults page dashboards sim rolling failover-series \
+	durability-latency heartbeats kubernetes compose-test nightly ci
 
 build: ## one static binary, ./braid
 	CGO_ENABLED=0 go build -trimpath -o braid ./cmd/braid
@@ -57,8 +58,12 @@ heartbeats: ## how late heartbeats come on a machine without a free core
 kubernetes: ## the manifests, built by kustomize and decoded into the API's types: minutes of compiling the first time
 	cd deploy/kubernetes/test && go vet ./... && go mod tidy -diff && go test -count 1 -v ./...
 
+compose-test: ## docker-compose.yml on this machine's Docker, without an image registry (docs/testing.md): root, debootstrap
+	go test ./deploy/e2e -count 1 -v -timeout 60m -compose
+
 nightly: kubernetes ## what takes an hour and more
 	go run ./internal/simulation/cmd/simulate -twice -seeds 50000
+	.ci/compose-current
 
 ci:
 	.ci/run
