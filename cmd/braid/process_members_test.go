@@ -42,10 +42,10 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 	c.startNode("p1")
 	report := finish()
-	if e, _ := report["errors"].(map[string]any); len(e) > 0 {
-		t.Fatalf("writes failed: %v, for example %v\n%s", e, report["example_error"], c.tails())
+	if len(report.Errors) > 0 {
+		t.Fatalf("writes failed: %v, for example %v\n%s", report.Errors, report.Example, c.tails())
 	}
-	t.Logf("%v writes, retries %v", report["writes"], report["retries"])
+	t.Logf("%d writes, none failed; sent again: %v", report.Writes, report.Retries)
 	var members []string
 	for _, n := range c.states() {
 		members = append(members, n.ID)

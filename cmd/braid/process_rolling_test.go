@@ -11,11 +11,12 @@ import (
 	"testing"
 
 	"github.com/seed-551dd829/braid/internal/api"
+	"github.com/seed-551dd829/braid/loadtest"
 )
 
 // rollingLoad starts a load test that goes on until stop is called, and returns its report then. Its writers are told
 // every failure: none may happen.
-func (c *processes) rollingLoad(duration string) (finish func() map[string]any) {
+func (c *processes) rollingLoad(duration string) (finish func() loadtest.Report) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 3*patience)
 	c.t.Cleanup(cancel)
@@ -28,13 +29,13 @@ func (c *processes) rollingLoad(duration string) (finish func() map[string]any) 
 		c.t.Fatal(err)
 	}
 	eventually(c.t, "rows arrive", func() error { return c.headAtLeast("cpu", 20) })
-	return func() map[string]any {
+	return func() loadtest.Report {
 		c.t.Helper()
 		if err := load.Wait(); err != nil {
 			c.t.Fatalf("load test: %v\n%s\n%s", err, out.String(), c.tails())
 		}
 		data, err := os.ReadFile(report)
-		var r map[string]any
+		var r loadtest.Report
 		if err == nil {
 			err = json.Unmarshal(data, &r)
 		}
@@ -76,10 +77,12 @@ func TestRollingRestart(t *testing.T) {
 	c.startNode("p3") // a new primary joins while the cluster runs
 	c.startNode("p2")
 	report := finish()
-	if e, _ := report["errors"].(map[string]any); len(e) > 0 {
-		t.Fatalf("writes failed: %v, for example %v\n%s", e, report["example_error"], c.tails())
+	if len(report.Errors) > 0 {
+		t.Fatalf("writes failed: %v, for example %v\n%s", report.Errors, report.Example, c.tails())
 	}
-	t.Logf("%v writes, latency %v, retries %v", report["writes"], report["latency"], report["retries"])
+	t.Logf("%d writes, none failed; sent again: %v", report.Writes, report.Retries)
+	t.Logf("p50 %.1f ms, p99 %.1f ms, p99.9 %.1f ms, longest %.1f ms, from the %s", report.Latency.P50, report.Latency.P99,
+		report.Latency.P999, report.Latency.Max, report.Latency.From)
 	c.verify()
 	for _, n := range c.states() {
 		if n.State != api.Live {

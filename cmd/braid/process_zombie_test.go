@@ -62,7 +62,7 @@ func TestI6_AZombieComesBack(t *testing.T) {
 		return nil
 	})
 	report := finish()
-	t.Logf("%v writes, errors %v, latency %v", report["writes"], report["errors"], report["latency"])
+	t.Logf("%d writes, errors %v, latency %+v", report.Writes, report.Errors, report.Latency)
 	c.verify()
 	c.nodes["p1"].stop()
 }
