@@ -3,8 +3,11 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"syscall"
 	"testing"
 
@@ -31,7 +34,8 @@ func lineRows(text []byte, hosts []string) []byte {
 }
 
 // BenchmarkWrite is whole writes of 10,000 rows, built and acknowledged, with 16 of them open: rows/s, and the CPU time of
-// a row, of this process with the whole cluster in it. Line protocol is printed before, so its rows are only sent.
+// a row, of this process with the whole cluster in it. Line protocol is printed before, so its rows are only sent; as
+// curl sends it, it goes to POST /write, on 16 connections that stay open. A directory keeps each write until its answer.
 func BenchmarkWrite(b *testing.B) {
 	hosts := make([]string, 100)
 	for i := range hosts {
@@ -54,24 +58,74 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	for _, form := range forms {
 		for _, route := range []client.Route{client.Gateway, client.Direct} {
-			b.Run(form.name+"/"+string(route), func(b *testing.B) { benchWrite(b, route, form.rows) })
+			b.Run(form.name+"/"+string(route), func(b *testing.B) {
+				benchWrite(b, sdkWrites(b, form.rows, client.WithRoute(route)))
+			})
+		}
+		b.Run(form.name+"/directory", func(b *testing.B) {
+			benchWrite(b, sdkWrites(b, form.rows, client.WithDirectory(b.TempDir())))
+		})
+	}
+	b.Run("line protocol/curl", func(b *testing.B) { benchWrite(b, httpWrites(b, text.Data)) })
+}
+
+// asyncWrite begins a write and returns what waits for its answer.
+type asyncWrite func() (answered func() error)
+
+func sdkWrites(b *testing.B, rows func() client.Rows, opts ...client.Option) asyncWrite {
+	up, stop := startUp()
+	b.Cleanup(stop)
+	ctx := context.Background()
+	c, err := client.Connect(ctx, up.NATS, append(opts, client.WithMemory(256<<20))...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	table := c.Table("cpu")
+	return func() func() error {
+		f := table.WriteAsync(ctx, rows())
+		return func() error {
+			_, err := f.Result(ctx)
+			return err
 		}
 	}
 }
 
-func benchWrite(b *testing.B, route client.Route, rows func() client.Rows) {
-	server, stop := startCluster()
-	defer stop()
-	ctx := context.Background()
-	c, err := client.Connect(ctx, server, client.WithRoute(route), client.WithMemory(256<<20))
-	if err != nil {
-		b.Fatal(err)
+func httpWrites(b *testing.B, text []byte) asyncWrite {
+	up, stop := startUp()
+	b.Cleanup(stop)
+	h := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: openWrites}}
+	b.Cleanup(h.CloseIdleConnections)
+	post := func() error {
+		r, err := h.Post(up.HTTP+"/write", "text/plain", bytes.NewReader(text))
+		if err != nil {
+			return err
+		}
+		defer r.Body.Close()
+		if answer, err := io.ReadAll(r.Body); err != nil || r.StatusCode != http.StatusNoContent {
+			return fmt.Errorf("%s: %s, %w", r.Status, answer, err)
+		}
+		return nil
 	}
-	defer c.Close()
-	table, open := c.Table("cpu"), make(chan *client.Future, 16)
+	return func() func() error {
+		done := make(chan error, 1)
+		go func() { done <- post() }()
+		return func() error { return <-done }
+	}
+}
+
+// openWrites is how many writes are open at the same time.
+const openWrites = 16
+
+func benchWrite(b *testing.B, write asyncWrite) {
+	open := make(chan func() error, openWrites)
 	before, n := cpuSeconds(b), 0
 	wait := func() {
-		if _, err := (<-open).Result(ctx); err != nil {
+		if err := (<-open)(); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -79,7 +133,7 @@ func benchWrite(b *testing.B, route client.Route, rows func() client.Rows) {
 		if n++; len(open) == cap(open) {
 			wait()
 		}
-		open <- table.WriteAsync(ctx, rows())
+		open <- write()
 	}
 	for len(open) > 0 {
 		wait()

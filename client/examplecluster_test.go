@@ -11,6 +11,11 @@ import (
 
 // startCluster runs a whole cluster in this process, as `braid up` does, and returns its NATS server. stop ends it.
 func startCluster() (server string, stop func()) {
+	up, stop := startUp()
+	return up.NATS, stop
+}
+
+func startUp() (up cluster.Up, stop func()) {
 	dir, err := os.MkdirTemp("", "braid-example")
 	if err != nil {
 		panic(err)
@@ -30,7 +35,7 @@ func startCluster() (server string, stop func()) {
 	}
 	select {
 	case u := <-ready:
-		return u.NATS, stop
+		return u, stop
 	case err := <-ended:
 		ended <- err
 		stop()
