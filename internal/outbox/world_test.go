@@ -110,7 +110,7 @@ func (w *world) deps(p *sim.Process, fs disk.FS) Deps {
 			return nil
 		},
 		NewID: func() string { w.ids++; return fmt.Sprint(w.ids) },
-		Host:  Host{Now: w.e.Clock, Await: p.Await, Go: p.Go},
+		Host:  Host{Now: p.Clock, Await: p.Await, Go: p.Go},
 	}
 }
 
