@@ -7,7 +7,6 @@ import (
 
 	"github.com/seed-551dd829/braid/internal/api"
 	"github.com/seed-551dd829/braid/internal/api/bus"
-	"github.com/seed-551dd829/braid/internal/topology"
 )
 
 // attendInterval is how often attempts are looked at that are under way, probeTimeout how long a primary has to say that
@@ -17,15 +16,6 @@ const (
 	probeTimeout   = 300 * time.Millisecond
 )
 
-// attended is an attempt under way at one process of a primary.
-type attended struct {
-	primary string
-	epoch   uint64
-	begun   time.Time
-	unheard time.Time // when it began, if the topology alone named the primary; zero: it had been heard
-	cancel  func()
-}
-
 // attend bounds an attempt by the time for which an answer can be expected: when its primary has fallen silent, was
 // declared dead or replaced, or cannot take writes while another one can, ctx ends, and the same bytes go elsewhere under
 // the same identity. The attempt's own time, which is for answers that take long, would be over much later. done must be
@@ -34,18 +24,10 @@ func (p *primaries) attend(ctx context.Context, primary string) (_ context.Conte
 	ctx, cancel := context.WithCancel(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
-	a := &attended{primary: primary, begun: now, cancel: cancel}
-	if c, heard := p.view.Candidate(primary, now); heard {
-		a.epoch = c.Epoch
-	} else {
-		n, _ := p.view.Node(primary)
-		a.epoch, a.unheard = n.Epoch, now
-	}
-	p.attempts[a] = struct{}{}
+	open := p.open.BeginAt(p.view, primary, time.Now(), cancel)
 	return ctx, func() {
 		p.mu.Lock()
-		delete(p.attempts, a)
+		p.open.End(open)
 		p.mu.Unlock()
 		cancel()
 	}
@@ -56,13 +38,8 @@ func (p *primaries) attend(ctx context.Context, primary string) (_ context.Conte
 func (p *primaries) sweep(now time.Time) (ask []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.giveUp(now)
-	for a := range p.attempts {
-		if p.view.Ask(a.primary, a.begun, now) {
-			ask = append(ask, a.primary)
-		}
-	}
-	return ask
+	p.open.GiveUp(p.view, now)
+	return p.open.Ask(p.view, now)
 }
 
 // tried takes what asking a primary something says of it: that it lives, or that nobody listens there. Then everything
@@ -73,29 +50,10 @@ func (p *primaries) tried(primary string, err error) {
 	switch refusal := new(api.Error); {
 	case errors.Is(err, bus.ErrNoResponders):
 		p.view.NoResponders(primary)
-		p.giveUp(time.Now())
+		p.open.GiveUp(p.view, time.Now())
 	case err == nil || errors.As(err, &refusal):
 		p.view.Answered(primary, time.Now())
 	}
-}
-
-// giveUp ends the attempts that will not be answered. It is called with mu held.
-func (p *primaries) giveUp(now time.Time) {
-	outdone := make(map[string]bool) // thousands of attempts, a few primaries
-	for a := range p.attempts {
-		if _, seen := outdone[a.primary]; !seen {
-			outdone[a.primary] = p.view.Outdone(a.primary, now) != ""
-		}
-		if outdone[a.primary] || !p.view.Answers(a.primary, a.epoch, now) && !p.early(a, now) {
-			a.cancel()
-		}
-	}
-}
-
-// early says that it means nothing yet that an attempt's primary is not heard: it was not when the attempt began, as
-// after Connect, and there has been no time for it, or no other primary is heard either. It is called with mu held.
-func (p *primaries) early(a *attended, now time.Time) bool {
-	return !a.unheard.IsZero() && (now.Sub(a.unheard) < topology.HeartbeatMax || len(p.view.Candidates(now)) == 0)
 }
 
 // attend is primaries.attend, looked after from the first attempt on.

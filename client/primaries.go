@@ -18,9 +18,8 @@ type primaries struct {
 	mu    sync.Mutex
 	gates map[string]*gate // by primary; "" is the cluster's address
 	view  *topology.View
-	began time.Time // whoever lives is heard in the first HeartbeatMax from then on
-	// attempts are those under way at a primary whose writes may be sent elsewhere.
-	attempts map[*attended]struct{}
+	began time.Time     // whoever lives is heard in the first HeartbeatMax from then on
+	open  topology.Open // attempts under way at a primary whose writes may be sent elsewhere
 
 	telling  sync.Mutex // held while onChange runs, so that it sees versions in their order; before mu
 	onChange func(Topology)
@@ -28,7 +27,7 @@ type primaries struct {
 
 func newPrimaries(onChange func(Topology)) *primaries {
 	return &primaries{gates: make(map[string]*gate), view: topology.NewView(), onChange: onChange,
-		began: time.Now(), attempts: make(map[*attended]struct{})}
+		began: time.Now()}
 }
 
 // gatesMax bounds the addresses that are remembered, for an application may name any id in a route.
@@ -69,10 +68,10 @@ func (p *primaries) set(t api.Topology) {
 	defer p.telling.Unlock()
 	p.mu.Lock()
 	newer := p.view.SetTopology(t)
-	p.mu.Unlock()
 	if newer {
-		p.sweep(time.Now()) // a death that is announced ends attempts at once
+		p.open.GiveUp(p.view, time.Now()) // a death that is announced ends attempts at once
 	}
+	p.mu.Unlock()
 	if newer && p.onChange != nil {
 		p.onChange(publicTopology(t))
 	}

@@ -33,11 +33,10 @@ func (v *View) NoResponders(id string) {
 	}
 }
 
-// Ask says whether the node of a request that is open since begun is to be asked now whether it is there: the answer is
-// late, and nobody was asked just now. The caller does it, and says what comes of it.
-func (v *View) Ask(id string, begun, now time.Time) bool {
+// ask says whether a node is to be asked now whether it is there; the caller does it.
+func (v *View) ask(id string, now time.Time) bool {
 	n, ok := v.nodes[id]
-	if !ok || now.Sub(begun) < askAfter || now.Sub(n.askedLast) < askEvery {
+	if !ok || now.Sub(n.askedLast) < askEvery {
 		return false
 	}
 	n.askedLast = now

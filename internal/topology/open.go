@@ -16,6 +16,7 @@ type Request struct {
 	node   string
 	epoch  uint64
 	begun  time.Time
+	unseen bool // the node was not heard when the request began
 	giveUp func()
 	place  *list.Element
 }
@@ -25,6 +26,18 @@ type Request struct {
 func (o *Open) Begin(node string, epoch uint64, now time.Time, giveUp func()) *Request {
 	r := &Request{node: node, epoch: epoch, begun: now, giveUp: giveUp}
 	r.place = o.all.PushBack(r)
+	return r
+}
+
+// BeginAt is Begin at a node as the view knows it now. Where only the topology names it, as after connecting, it has
+// HeartbeatMax to be heard.
+func (o *Open) BeginAt(v *View, node string, now time.Time, giveUp func()) *Request {
+	if c, heard := v.Candidate(node, now); heard {
+		return o.Begin(node, c.Epoch, now, giveUp)
+	}
+	n, _ := v.Node(node)
+	r := o.Begin(node, n.Epoch, now, giveUp)
+	r.unseen = true
 	return r
 }
 
@@ -43,10 +56,16 @@ func (o *Open) GiveUp(v *View, now time.Time) {
 		if _, seen := outdone[r.node]; !seen {
 			outdone[r.node] = v.Outdone(r.node, now) != ""
 		}
-		if outdone[r.node] || !v.Answers(r.node, r.epoch, now) {
+		if outdone[r.node] || !v.Answers(r.node, r.epoch, now) && !r.early(v, now) {
 			r.giveUp()
 		}
 	}
+}
+
+// early says that it means nothing yet that the node is not heard: it was not when the request began, and there has been
+// no time for it, or no other primary is heard either.
+func (r *Request) early(v *View, now time.Time) bool {
+	return r.unseen && (now.Sub(r.begun) < HeartbeatMax || len(v.Candidates(now)) == 0)
 }
 
 // Ask returns the nodes that the caller is to ask now whether they are there, because requests are open at them for
@@ -57,7 +76,7 @@ func (o *Open) Ask(v *View, now time.Time) (nodes []string) {
 		if now.Sub(r.begun) < askAfter {
 			break // those behind it are younger
 		}
-		if v.Ask(r.node, r.begun, now) {
+		if v.ask(r.node, now) {
 			nodes = append(nodes, r.node)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 //	heartbeat at=MS             one heartbeat a line: id role state epoch [load=F] [free=N] [senders=N] [lag=N] [http=A] [unable]
 //	show at=MS                  candidates, reader, and whether the view is stale and settled
 //	node id=ID                  address and stand-in of a node
-//	begin id=NAME node=ID epoch=N at=MS      a request is sent
+//	begin id=NAME node=ID [epoch=N] at=MS    a request is sent; without an epoch, to the process that is known
 //	end id=NAME
 //	sweep at=MS                 what is given up, and who is to be asked
 //	answered node=ID at=MS      it has answered something
@@ -55,7 +55,7 @@ func TestScenarios(t *testing.T) {
 				addr, ok := v.Address(id)
 				return fmt.Sprintf("member: %v address: %q stand-in: %q\n", ok, addr, v.StandIn(id))
 			case "begin":
-				open.begin(t, d, at(d))
+				open.begin(t, v, d, at(d))
 				return ""
 			case "end":
 				open.open.End(open.all[name(t, d, "id")])
@@ -87,11 +87,16 @@ func name(t *testing.T, d *datadriven.TestData, key string) (s string) {
 	return s
 }
 
-func (r *requests) begin(t *testing.T, d *datadriven.TestData, now time.Time) {
+func (r *requests) begin(t *testing.T, v *topology.View, d *datadriven.TestData, now time.Time) {
+	id, node := name(t, d, "id"), name(t, d, "node")
+	giveUp := func() { r.givenUp = append(r.givenUp, id) }
+	if !d.HasArg("epoch") {
+		r.all[id] = r.open.BeginAt(v, node, now, giveUp)
+		return
+	}
 	var epoch uint64
 	d.ScanArgs(t, "epoch", &epoch)
-	id := name(t, d, "id")
-	r.all[id] = r.open.Begin(name(t, d, "node"), epoch, now, func() { r.givenUp = append(r.givenUp, id) })
+	r.all[id] = r.open.Begin(node, epoch, now, giveUp)
 }
 
 func (r *requests) sweep(v *topology.View, now time.Time) string {
