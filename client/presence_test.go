@@ -2,8 +2,6 @@ package client
 
 import (
 	"bytes"
-	"encoding/json"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,47 +12,14 @@ import (
 	"github.com/seed-551dd829/braid/internal/natstest"
 )
 
-// beating has these primaries say that they live until the test ends.
-func (c *cluster) beating(ids ...string) {
-	nc := natstest.Connect(c.t, c.server)
-	stop := make(chan struct{})
-	var beats sync.WaitGroup
-	c.t.Cleanup(func() { close(stop); beats.Wait() })
-	for i, id := range ids {
-		c.topology.Nodes = append(c.topology.Nodes,
-			api.Node{ID: id, Role: api.Primary, State: api.Live, Epoch: uint64(i) + 1})
-	}
-	c.topology.Version = 1
-	beats.Go(func() {
-		every := time.NewTicker(20 * time.Millisecond)
-		defer every.Stop()
-		for {
-			for i, id := range ids {
-				h := api.Heartbeat{ID: id, Role: api.Primary, State: api.Live, Epoch: uint64(i) + 1, FreeBytes: 1 << 20}
-				data, err := json.Marshal(h)
-				if err == nil {
-					err = nc.Publish(api.Subjects{}.Heartbeat(id), data)
-				}
-				if err != nil {
-					c.t.Error(err)
-				}
-			}
-			select {
-			case <-every.C:
-			case <-stop:
-				return
-			}
-		}
-	})
-}
-
 // TestI3_DirectWritesLeaveAPrimaryThatHasGone: a primary is killed with a write open, minutes before the attempt ends and
 // while its heartbeats are still in the pipe. Asked whether it is there, NATS says that nobody listens, and the same
 // frame goes to another primary.
 func TestI3_DirectWritesLeaveAPrimaryThatHasGone(t *testing.T) {
 	c := startCluster(t)
-	c.columns = cpuColumns
-	c.beating("p1", "p2")
+	c.columns, c.topology = cpuColumns, twoPrimaries(1, api.Live)
+	startBeats(t, c, "p1")
+	startBeats(t, c, "p2")
 	dies := natstest.Connect(t, c.server)
 	frames := make(chan []byte, 2)
 	_, err := dies.Subscribe("braid.primary.p1.write", func(m *nats.Msg) {

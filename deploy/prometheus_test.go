@@ -29,7 +29,7 @@ func tool(t *testing.T, name string) string {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "NOT RUN: %s, there is no %s in PATH (Debian: apt-get install prometheus)\n", t.Name(), name)
-		t.Skipf("no %s", name)
+		t.Skipf("NOT RUN: there is no %s in PATH", name)
 	}
 	return path
 }

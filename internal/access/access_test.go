@@ -129,14 +129,7 @@ func serve(t *testing.T, s api.Subjects, users ...access.User) *server.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "accounts.conf")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := server.ProcessConfigFile(path)
-	if err != nil {
-		t.Fatalf("%v in:\n%s", err, text)
-	}
+	parsed := parse(t, text)
 	return natstest.Server(t, func(o *server.Options) { o.Accounts, o.Users, o.Nkeys = parsed.Accounts, parsed.Users, parsed.Nkeys })
 }
 
@@ -303,6 +296,19 @@ func TestPasswords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	parsed := parse(t, text)
+	got := make(map[string]string)
+	for _, u := range parsed.Users {
+		got[u.Username] = u.Password
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("users %q, want %q", got, want)
+	}
+}
+
+// parse is a configuration as a NATS server reads it.
+func parse(t *testing.T, text string) *server.Options {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "accounts.conf")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -311,11 +317,5 @@ func TestPasswords(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v in:\n%s", err, text)
 	}
-	got := make(map[string]string)
-	for _, u := range parsed.Users {
-		got[u.Username] = u.Password
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("users %q, want %q", got, want)
-	}
+	return parsed
 }
