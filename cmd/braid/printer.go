@@ -186,3 +186,11 @@ func (p *ilpPrinter) line(row client.Row) ([]byte, error) {
 	p.buf = append(strconv.AppendInt(b, row.Nanos(), 10), '\n')
 	return p.buf, nil
 }
+
+// counted is a number with its noun: 1 row, 2 rows.
+func counted[T ~int | ~int64](n T, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}

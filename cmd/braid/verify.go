@@ -140,7 +140,7 @@ func (r verifyResult) print(p *process) {
 			fmt.Fprintf(p.stderr, "%s: %s did not answer: %s\n", t.Table, id, t.Silent[id])
 		}
 	}
-	fmt.Fprintf(p.stdout, "%d tables compared on %s\n", len(r.Tables), strings.Join(r.Asked, ", "))
+	fmt.Fprintf(p.stdout, "%s compared on %s\n", counted(len(r.Tables), "table"), strings.Join(r.Asked, ", "))
 	for _, id := range sortedKeys(r.Others) {
 		fmt.Fprintf(p.stdout, "not asked: %s (%s)\n", id, r.Others[id])
 	}

@@ -73,7 +73,7 @@ func (c *writeCmd) Run(p *process) (err error) {
 	if c.JSON {
 		printJSON(p, w.done)
 	} else {
-		fmt.Fprintf(p.stdout, "%d rows in %d writes\n", w.done.Rows, w.done.Writes)
+		fmt.Fprintf(p.stdout, "%s in %s\n", counted(w.done.Rows, "row"), counted(w.done.Writes, "write"))
 	}
 	return err
 }

@@ -91,7 +91,7 @@ func TestProcessesWriteAndFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, out, errs = run("write", bad, "--rows", "2", "--table", "cpu")
-	if status != 1 || out != "2 rows in 1 writes\n" || !strings.Contains(errs, bad+":3: ") ||
+	if status != 1 || out != "2 rows in 1 write\n" || !strings.Contains(errs, bad+":3: ") ||
 		!strings.Contains(errs, "Lines 1 to 2 are stored") {
 		t.Errorf("a bad line: status %d, %q, %q", status, out, errs)
 	}

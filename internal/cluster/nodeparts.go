@@ -27,7 +27,9 @@ func (n *node) settle(ctx context.Context, epoch uint64) error {
 	if err != nil {
 		return fmt.Errorf("settle old segments: %w", err)
 	}
-	n.log.Info("old segments settled", "epoch", epoch, "report", report)
+	if report != (primary.Report{}) {
+		n.log.Info("old segments settled", "epoch", epoch, "report", report)
+	}
 	return nil
 }
 
