@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"sync"
 	"testing"
@@ -56,8 +57,10 @@ func TestI3_AZombieIsLeft(t *testing.T) {
 			}()
 			<-arrived
 			told := make(chan Result, 1)
+			bounded, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
 			go func() {
-				r, err := client.Table("cpu").Write(t.Context(), prepared, Via(Direct))
+				r, err := client.Table("cpu").Write(bounded, prepared, Via(Direct))
 				if err != nil {
 					t.Error(err)
 				}
@@ -66,7 +69,7 @@ func TestI3_AZombieIsLeft(t *testing.T) {
 			first := <-arrived
 			fate(c, p1)
 			if r := <-told; r.TxID != 4 {
-				t.Errorf("answered with %+v", r)
+				t.Fatalf("answered with %+v", r)
 			}
 			if again := <-resent; !bytes.Equal(first, again) {
 				t.Error("other bytes were sent to the second primary")
