@@ -57,10 +57,12 @@ type core struct {
 	lanes    []lane        // of commits: the shards at level `object`, then the shards at level `wal`
 
 	// Of level `wal`: see core_wal.go.
-	live    []string // other nodes that live, as the shell knows it at this event
-	turn    int      // whose turn it is to be asked
-	ready   []*wal   // are to be put
-	putting int      // places for puts taken
+	live []string // other nodes that live, as the shell knows it at this event
+	turn int      // whose turn it is to be asked
+	// slow are nodes that have let a segment wait, until when others are asked before them.
+	slow    map[string]time.Duration
+	ready   []*wal // are to be put
+	putting int    // places for puts taken
 	backlog backlog
 
 	effects []effect
@@ -147,7 +149,8 @@ type effect struct {
 }
 
 func newCore(l limits) *core {
-	c := &core{limits: l, next: max(l.first, 1), lines: make(map[string]*line), lanes: make([]lane, levels*l.shards)}
+	c := &core{limits: l, next: max(l.first, 1), lines: make(map[string]*line), lanes: make([]lane, levels*l.shards),
+		slow: make(map[string]time.Duration)}
 	for i := range c.levels {
 		c.levels[i].lastSeal = -c.interval(api.Durability(i))
 	}

@@ -2,6 +2,7 @@ package primary
 
 import (
 	"fmt"
+	"maps"
 	"math/bits"
 	"slices"
 	"time"
@@ -107,6 +108,7 @@ func (c *core) spread(now time.Duration, s *wal) {
 			k.given, k.at = true, now
 		case now-k.asked >= holdPatience && !s.hedged && c.hasOther(s):
 			k.given, k.at, s.hedged = true, now, true
+			c.isSlow(now, k.node)
 		}
 		if k.done || !k.given {
 			missing--
@@ -124,6 +126,15 @@ func (c *core) spread(now time.Duration, s *wal) {
 // holdPatience is how long a node may take before a further one is asked.
 const holdPatience = 150 * time.Millisecond
 
+// slowFor is how long others are asked before a node that has let a segment wait: one that has stopped is declared dead
+// soon after, and every segment until then would wait for it. An answer of the node ends it.
+const slowFor = time.Second
+
+func (c *core) isSlow(now time.Duration, node string) {
+	maps.DeleteFunc(c.slow, func(_ string, until time.Duration) bool { return until <= now })
+	c.slow[node] = now + slowFor
+}
+
 // hasOther says whether there is a live node that was not asked yet to hold a segment.
 func (c *core) hasOther(s *wal) bool {
 	return slices.ContainsFunc(c.live, func(node string) bool {
@@ -134,22 +145,28 @@ func (c *core) hasOther(s *wal) bool {
 // holdPause is how long a node that failed is left alone, if there is no other.
 const holdPause = 100 * time.Millisecond
 
-// choose picks a live node for a segment, each in turn, and enters it.
+// choose picks a live node for a segment, each in turn but for those that were slow a moment ago, and enters it.
 func (c *core) choose(now time.Duration, s *wal) (node string, ok bool) {
-	again := -1
+	next, again := -1, -1
 	for i := range c.live {
-		node := c.live[(c.turn+i)%len(c.live)]
+		turn := (c.turn + i) % len(c.live)
+		node := c.live[turn]
 		at := slices.IndexFunc(s.copies, func(k kept) bool { return k.node == node })
-		if at < 0 {
-			c.turn = (c.turn + i + 1) % len(c.live)
-			s.copies = append(s.copies, kept{node: node, asked: now})
-			return node, true
-		}
-		if k := s.copies[at]; again < 0 && !k.done && k.given && now-k.at >= holdPause {
-			again = at
+		switch {
+		case at >= 0:
+			if k := s.copies[at]; again < 0 && !k.done && k.given && now-k.at >= holdPause {
+				again = at
+			}
+		case next < 0 || now < c.slow[c.live[next]] && now >= c.slow[node]:
+			next = turn
 		}
 	}
-	if again < 0 {
+	switch {
+	case next >= 0:
+		c.turn = (next + 1) % len(c.live)
+		s.copies = append(s.copies, kept{node: c.live[next], asked: now})
+		return c.live[next], true
+	case again < 0:
 		return "", false
 	}
 	s.copies[again].given, s.copies[again].asked = false, now
@@ -178,6 +195,7 @@ func (c *core) synced(now time.Duration, sequence uint64, offsets []uint64) {
 
 // held says that another node has a segment, synced.
 func (c *core) held(now time.Duration, sequence uint64, node string) {
+	delete(c.slow, node)
 	s := c.find(sequence)
 	if c.mode == stopped || s == nil {
 		return
