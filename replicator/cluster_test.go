@@ -99,6 +99,19 @@ func newWorld(t testing.TB, shards int) *world {
 }
 
 // Log is the sequencer's, as a Sequencer has it.
+func (w *world) Heads(context.Context) ([]uint64, error) {
+	if w.down.Load() {
+		return nil, bus.ErrNoResponders
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	heads := make([]uint64, len(w.logs))
+	for i, log := range w.logs {
+		heads[i] = uint64(len(log))
+	}
+	return heads, nil
+}
+
 func (w *world) Log(_ context.Context, shard int, r api.LogRequest) (api.LogAnswer, error) {
 	if w.down.Load() {
 		return api.LogAnswer{}, bus.ErrNoResponders

@@ -21,8 +21,8 @@ type Config struct {
 	DataDir     string // tables and their checkpoint go below it
 	SegmentsDir string // segment files, by segment.Path; shared with the primary of the same node
 
-	// PollInterval is how often a shard's log is read without a hint; 0: 200 ms. Longer saves requests and is how
-	// stale a node gets when hints are lost.
+	// PollInterval is how often the sequencer is asked how far the logs go, without a hint; 0: 200 ms. Longer saves
+	// requests and is how stale a node gets when hints are lost.
 	PollInterval time.Duration
 	// PieceRecords is the most records that are read and applied at once; 0: 1,024. It bounds memory.
 	PieceRecords int
@@ -124,6 +124,8 @@ func (d *Deps) check() error {
 
 // Sequencer reads commit logs: bus.Sequencer. Log may be called from many goroutines.
 type Sequencer interface {
+	// Heads is how far each shard's log goes.
+	Heads(ctx context.Context) ([]uint64, error)
 	Log(ctx context.Context, shard int, r api.LogRequest) (api.LogAnswer, error)
 }
 

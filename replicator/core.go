@@ -4,7 +4,7 @@ import "time"
 
 // coreConfig is how a shard's log is followed.
 type coreConfig struct {
-	poll       time.Duration // how often the log is read without a hint
+	poll       time.Duration // how long nobody needs to have said how far the log goes until it is read
 	backoffMin time.Duration // after the first failure; doubles up to
 	backoffMax time.Duration
 	limit      int // records in one request
@@ -62,9 +62,12 @@ func newCore(cfg coreConfig, position uint64, now time.Time) *core {
 // hint says that the log may have grown, or that a record of it is no longer pending.
 func (c *core) hint(now time.Time, h Hint) {
 	c.head = max(c.head, h.Head)
-	grown := h.Head > c.position || h.Head == 0 && h.Changed == 0
+	grown := h.Head > c.position || h.Head == 0 && h.Changed == 0 && !h.Looked
 	if c.failures == 0 && grown && now.Before(c.next) {
 		c.next = now
+	}
+	if h.Looked && h.Head == c.position && c.known && c.failures == 0 && now.Before(c.next) {
+		c.next = now.Add(c.cfg.poll) // it was read just now, as good as by us
 	}
 	if h.Changed != 0 {
 		c.changed(now, h.Changed)

@@ -11,7 +11,7 @@ import (
 // TestCoreScripts runs the stories in testdata/core. Times are milliseconds from the start. Commands:
 //
 //	start position=
-//	hint at= [head=] [changed=]   answered at= head= records=
+//	hint at= [head=] [changed=] [looked]   answered at= head= records=
 //	due at=                 what to read now; it becomes the request that answered, applied and failed are about
 //	failed at=              applied at= position= [behind=] [lowest=] [ahead=]
 //	damaged at= lowest= behind=
@@ -40,7 +40,7 @@ func (w *script) run(t *testing.T, d *datadriven.TestData) string {
 		w.core = newCore(coreConfig{poll: 200 * time.Millisecond, backoffMin: 50 * time.Millisecond,
 			backoffMax: time.Second, limit: 100}, number("position"), now)
 	case "hint":
-		w.core.hint(now, Hint{Head: number("head"), Changed: number("changed")})
+		w.core.hint(now, Hint{Head: number("head"), Changed: number("changed"), Looked: d.HasArg("looked")})
 	case "due":
 		r, ok := w.core.due(now)
 		if !ok {

@@ -66,6 +66,38 @@ func (s *Service) subscribe() (unsubscribe func(), err error) {
 	return unsubscribe, nil
 }
 
+// look asks again and again how far all logs go, which makes up for hints that were lost. While it gets no answer, each
+// shard reads its log by itself, half as often, and says why that fails.
+func (s *Service) look(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.PollInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		for i, h := range s.looked(ctx) {
+			s.shards[i].poke(h)
+		}
+	}
+}
+
+// looked asks once, and returns what there is to tell each shard; nothing if there was no answer.
+func (s *Service) looked(ctx context.Context) []Hint {
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
+	defer cancel()
+	heads, err := s.deps.Sequencer.Heads(ctx)
+	if err != nil || len(heads) != len(s.shards) {
+		return nil
+	}
+	hints := make([]Hint, len(heads))
+	for i, head := range heads {
+		hints[i] = Hint{Head: head, Looked: true}
+	}
+	return hints
+}
+
 // follow reads and applies a shard's log until ctx ends.
 func (s *Service) follow(ctx context.Context, sh *shard) error {
 	for ctx.Err() == nil {

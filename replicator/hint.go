@@ -15,14 +15,17 @@ type Hint struct {
 	Head uint64
 	// Changed is the index of a record that is no longer pending, the lowest of several; 0: there is none.
 	Changed uint64
+	// Looked says that the sequencer was asked: Head is not less than what it was when that began, also if it is 0.
+	Looked bool
 }
 
-// And joins two hints into one that says as much.
+// And joins two hints into one that says as much, but for Looked.
 func (h Hint) And(other Hint) Hint {
 	h.Head = max(h.Head, other.Head)
 	if h.Changed == 0 || other.Changed != 0 && other.Changed < h.Changed {
 		h.Changed = other.Changed
 	}
+	h.Looked = h.Looked && other.Looked
 	return h
 }
 
@@ -55,7 +58,10 @@ func newHints() *hints { return &hints{signal: make(chan struct{}, 1)} }
 // add never blocks.
 func (s *hints) add(h Hint) {
 	s.mu.Lock()
-	s.all, s.any = s.all.And(h), true
+	if s.any {
+		h = s.all.And(h)
+	}
+	s.all, s.any = h, true
 	s.mu.Unlock()
 	select {
 	case s.signal <- struct{}{}:

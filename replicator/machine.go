@@ -30,6 +30,9 @@ func NewMachine(cfg Config, deps Deps, now func() time.Time) (*Machine, error) {
 // Hint says that a shard's log has changed.
 func (m *Machine) Hint(shard int, h Hint) { m.s.hinted(m.s.shards[shard], h) }
 
+// Look asks how far all logs go, and returns what is to be hinted to each shard; nothing if there was no answer.
+func (m *Machine) Look(ctx context.Context) []Hint { return m.s.looked(ctx) }
+
 // Step reads and applies a piece of a shard's log if one is due, and returns when the next is.
 func (m *Machine) Step(ctx context.Context, shard int) (next time.Time) {
 	sh := m.s.shards[shard]

@@ -95,7 +95,7 @@ func (s *Service) open(syncsParallel int) (err error) {
 }
 
 func (s *Service) coreConfig() coreConfig {
-	return coreConfig{poll: s.cfg.PollInterval, backoffMin: min(50*time.Millisecond, s.cfg.RetryMax),
+	return coreConfig{poll: 2 * s.cfg.PollInterval, backoffMin: min(50*time.Millisecond, s.cfg.RetryMax),
 		backoffMax: s.cfg.RetryMax, limit: s.cfg.PieceRecords}
 }
 
@@ -117,6 +117,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, sh := range s.shards {
 		g.Go(func() error { return s.follow(ctx, sh) })
 	}
+	g.Go(func() error { return s.look(ctx) })
 	g.Go(func() error { return s.answerDigests(ctx) })
 	g.Go(func() error { return s.checkpoints(ctx) })
 	g.Go(func() error { return s.heal(ctx) })

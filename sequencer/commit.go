@@ -10,6 +10,13 @@ type Committed struct {
 	Results []Result // one per request, in their order
 	Head    uint64   // of the shard's log, afterwards
 	Grew    bool     // the log did
+	records []stored // by which it grew, the last one at Head
+}
+
+// stored is a commit record as it is in the store.
+type stored struct {
+	raw   []byte
+	state api.RecordState
 }
 
 // Result is the answer to one request: an answer per group, or an error for all of it. Fenced tells the primary that
@@ -35,7 +42,7 @@ func (c Core) Commit(t kv.Txn, shard int, requests []*Request) (Committed, error
 			return Committed{}, err
 		}
 	}
-	out.Head, out.Grew = x.logHead, x.logHead > before
+	out.Head, out.Grew, out.records = x.logHead, x.logHead > before, x.records
 	return out, x.flush()
 }
 
@@ -49,6 +56,7 @@ type commitTx struct {
 	tick    uint64
 	logHead uint64
 	logWas  uint64
+	records []stored
 
 	nodes      map[string]*node // nil: not registered
 	producers  map[string]*producer
@@ -224,7 +232,9 @@ func (x *commitTx) decide(
 func (x *commitTx) append(r *api.LogRecord, index uint64) {
 	x.logHead = index
 	x.scratch = appendLogKey(x.scratch[:0], x.shard, index)
-	x.t.Set(x.scratch, api.AppendLogRecord(make([]byte, 0, 96+len(r.Table)+len(r.Mask)), r))
+	raw := api.AppendLogRecord(make([]byte, 0, 96+len(r.Table)+len(r.Mask)), r)
+	x.t.Set(x.scratch, raw)
+	x.records = append(x.records, stored{raw, r.State})
 	if r.State == api.Pending {
 		s := r.Segment
 		x.scratch = appendUnstoredKey(x.scratch[:0], s.Node, s.Epoch, s.Sequence, x.shard, index)

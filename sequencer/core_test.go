@@ -148,6 +148,33 @@ func TestReadLogIsBounded(t *testing.T) {
 	}
 }
 
+// TestHeads: one reading tells how far every log goes, those without a record too.
+func TestHeads(t *testing.T) {
+	w := newMemoryWorld(t)
+	w.core.Shards = 300 // a number of two bytes among the keys
+	epoch, want := w.node("p1", "1"), make([]uint64, w.core.Shards)
+	for i := range 400 {
+		table := fmt.Sprintf("t%d", i%100)
+		shard := api.Shard(table, w.core.Shards)
+		r := w.request(api.CommitRequest{Node: "p1", Epoch: epoch,
+			Groups: []api.CommitGroup{keyed(table, w.schema(table, "v", api.Int64), fmt.Sprint(i))}})
+		w.update(func(x kv.Txn) error { _, err := w.core.Commit(x, shard, []*Request{r}); return err })
+		want[shard]++
+	}
+	var got api.HeadsAnswer
+	w.view(func(r kv.Reader) (err error) { got, err = w.core.Heads(r); return err })
+	if !slices.Equal(got.Heads, want) || !slices.Contains(want, 0) {
+		t.Errorf("heads %v, want %v", got.Heads, want)
+	}
+	w.core.Shards = 2
+	w.view(func(r kv.Reader) error {
+		if _, err := w.core.Heads(r); err == nil {
+			t.Error("heads of more shards than there are")
+		}
+		return nil
+	})
+}
+
 func TestTablesInPieces(t *testing.T) {
 	w := newMemoryWorld(t)
 	epoch := w.node("p1", "1")

@@ -22,6 +22,9 @@ func (s *Service) endpoints() []endpoint {
 	all := []endpoint{
 		{"schema", sub.Schema(), s.handleSchema},
 		{"tables", sub.Tables(), handleRead(s, Tables)},
+		{"heads", sub.Heads(), handleRead(s, func(r kv.Reader, _ struct{}) (api.HeadsAnswer, error) {
+			return s.core.Heads(r)
+		})},
 		{"topology", sub.TopologyGet(), handleRead(s, func(r kv.Reader, _ struct{}) (api.Topology, error) {
 			return Topology(r)
 		})},
@@ -152,6 +155,10 @@ func (s *Service) handleLog(shard int) bus.Handler {
 		q, err := decode[api.LogRequest](in)
 		if err != nil {
 			s.refuse(in, err)
+			return
+		}
+		if data, ok := s.tails[shard].read(q); ok {
+			s.send(in.Reply(data, nil))
 			return
 		}
 		var data []byte

@@ -1,6 +1,7 @@
 package sequencer
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/seed-551dd829/braid/internal/api"
@@ -14,6 +15,31 @@ const (
 	tablesMax     = 10_000
 	tablesDefault = 1000
 )
+
+// Heads reads how far each shard's log goes, all in one reading: nodes ask for it often.
+func (c Core) Heads(r kv.Reader) (api.HeadsAnswer, error) {
+	a := api.HeadsAnswer{Heads: make([]uint64, c.Shards)}
+	pairs, err := r.Range([]byte{byte(kindLogHead)}, []byte{byte(kindLogHead) + 1}, 0, false)
+	if err != nil {
+		return a, err
+	}
+	for _, p := range pairs {
+		k, err := parseKey(p.Key)
+		if err != nil {
+			return a, err
+		}
+		shard := k.numbers[0]
+		if shard >= uint64(c.Shards) {
+			return a, fmt.Errorf("the head of log %d is stored, but shards are 0 to %d", shard, c.Shards-1)
+		}
+		v := openValue(p.Value)
+		a.Heads[shard] = v.number()
+		if err := v.end(fmt.Sprintf("head of log %d", shard)); err != nil {
+			return a, err
+		}
+	}
+	return a, nil
+}
 
 // ReadLog appends an encoded api.LogAnswer to b: the records of a shard's log from an index on.
 func (c Core) ReadLog(r kv.Reader, b []byte, shard int, q api.LogRequest) ([]byte, error) {

@@ -52,6 +52,7 @@ type Service struct {
 	updates *lane[*updateJob]
 	reads   *lane[*readJob]
 	lanesMu sync.Mutex // guards the three against the queue depth's metric
+	tails   []tail     // by shard
 	fatal   chan error
 
 	started  time.Time
@@ -100,6 +101,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	var lanes sync.WaitGroup
+	s.tails = make([]tail, s.core.Shards)
 	s.startLanes(work, &lanes)
 	service, err := s.listen()
 	if err == nil {

@@ -79,6 +79,7 @@ var rules = []rule{
 
 	{method: "Commit", subjects: eachShard(api.Subjects.Commit), publish: roles{Node}, subscribe: roles{Sequencer}},
 	{method: "Log", subjects: eachShard(api.Subjects.Log), publish: roles{Node}, subscribe: roles{Sequencer}},
+	{method: "Heads", subjects: the(api.Subjects.Heads), publish: roles{Node}, subscribe: roles{Sequencer}},
 	{method: "Schema", subjects: the(api.Subjects.Schema),
 		publish: roles{Direct, Gateway, Node}, subscribe: roles{Sequencer}},
 	{method: "Tables", subjects: the(api.Subjects.Tables), publish: roles{SDK, Reader}, subscribe: roles{Sequencer}},

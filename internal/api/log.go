@@ -100,6 +100,11 @@ type LogRequest struct {
 	Limit int    `json:"limit"`
 }
 
+// HeadsAnswer is how far each shard's log goes: the index of its last record, 0 if it has none.
+type HeadsAnswer struct {
+	Heads []uint64 `json:"heads"` // by shard
+}
+
 // LogAnswerBytes bounds the size of one answer to a LogRequest.
 const LogAnswerBytes = 512 << 10
 

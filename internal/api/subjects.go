@@ -70,6 +70,7 @@ func (s Subjects) Commit(shard int) string {
 	return s.of(fmt.Sprintf("braid.sequencer.commit.%d", shard))
 }
 func (s Subjects) Log(shard int) string { return s.of(fmt.Sprintf("braid.sequencer.log.%d", shard)) }
+func (s Subjects) Heads() string        { return s.of("braid.sequencer.heads") }
 func (s Subjects) Schema() string       { return s.of("braid.sequencer.schema") }
 func (s Subjects) Tables() string       { return s.of("braid.sequencer.tables") }
 func (s Subjects) SequencerAlive(id string) string {

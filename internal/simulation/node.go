@@ -128,6 +128,7 @@ func (n *node) startParts(l *life) (err error) {
 	for shard := range n.w.shards {
 		n.p.Go(func(ctx context.Context) { n.follow(ctx, shard) })
 	}
+	n.p.Go(n.look)
 	n.p.Go(n.checkpoints)
 	return n.startHolder(l.fs, l.objects, l.seq)
 }
@@ -190,11 +191,29 @@ func (n *node) hint(from *sim.Process, shard int, h replicator.Hint) {
 	p := n.p
 	n.w.net.Send(from, p, "hint", func() {
 		n.hinted[shard] = n.hinted[shard].And(h)
-		select {
-		case n.hints[shard] <- struct{}{}:
-		default:
-		}
+		n.wake(shard)
 	})
+}
+
+// look asks how far the logs go.
+func (n *node) look(ctx context.Context) {
+	for {
+		n.p.Sleep(n.pace.PollInterval)
+		for shard, h := range n.replicator.Look(ctx) {
+			if n.hinted[shard] != (replicator.Hint{}) {
+				h = n.hinted[shard].And(h)
+			}
+			n.hinted[shard] = h
+			n.wake(shard)
+		}
+	}
+}
+
+func (n *node) wake(shard int) {
+	select {
+	case n.hints[shard] <- struct{}{}:
+	default:
+	}
 }
 
 func (n *node) checkpoints(context.Context) {

@@ -281,6 +281,11 @@ func (a asker) Log(_ context.Context, shard int, q api.LogRequest) (api.LogAnswe
 	return api.ParseLogAnswer(data)
 }
 
+func (a asker) Heads(context.Context) ([]uint64, error) {
+	answer, err := looked(a, "heads", a.w.core.Heads)
+	return answer.Heads, err
+}
+
 func (a asker) Schema(_ context.Context, q api.SchemaRequest) (api.SchemaAnswer, error) {
 	return asked(a, "schema", q, a.w.core.GrowSchema)
 }

@@ -50,6 +50,12 @@ func (s *Sequencer) Log(ctx context.Context, shard int, r api.LogRequest) (api.L
 	return api.ParseLogAnswer(msg.Data)
 }
 
+// Heads reads how far each shard's log goes.
+func (s *Sequencer) Heads(ctx context.Context) ([]uint64, error) {
+	a, err := Ask[api.HeadsAnswer](ctx, s.nc, s.subjects.Heads(), struct{}{})
+	return a.Heads, err
+}
+
 // Schema grows or reads a table's schema.
 func (s *Sequencer) Schema(ctx context.Context, r api.SchemaRequest) (api.SchemaAnswer, error) {
 	return Ask[api.SchemaAnswer](ctx, s.nc, s.subjects.Schema(), r)
