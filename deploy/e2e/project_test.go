@@ -190,8 +190,31 @@ func loud(line string) bool {
 	return strings.Contains(line, "panic:") || warning.MatchString(line)
 }
 
-// warning is how Braid and Prometheus, and how NATS say it.
-var warning = regexp.MustCompile(`level=(?i:warn|error)|\[(ERR|WRN|FTL)\]`)
+// warning is how Braid and Prometheus, how NATS, and how FoundationDB's server say it.
+var warning = regexp.MustCompile(`level=(?i:warn|error)|\[(ERR|WRN|FTL)\]|^fdb[-_]\d+\s+\| .*(?i:error|warning)`)
+
+// TestLoud: what services, NATS and FoundationDB's server complain of is found, whichever Compose prefixes it.
+func TestLoud(t *testing.T) {
+	for _, line := range []string{
+		"fdb_1          | ERROR: could not create trace log file",
+		"fdb-1  | WARNING: slow",
+		"gateway-1_1    | time=2026-11-26T14:01:49.020Z level=WARN msg=late",
+		"nats-1_1       | [1] 2026/11/26 14:01:00.90 [ERR] no disk",
+	} {
+		if !loud(line) {
+			t.Errorf("overlooked: %s", line)
+		}
+	}
+	for _, line := range []string{
+		"fdb_1          | FDBD joined cluster.",
+		"fdb-init_1     | ERROR: Database already exists!", // the attempt before has made it, only too late
+		"nats-2_1       | [1] 2026/11/26 14:01:00.90 [ERR] Error trying to connect to route (attempt 1): dial tcp",
+	} {
+		if loud(line) {
+			t.Errorf("nothing to complain of: %s", line)
+		}
+	}
+}
 
 // braid runs a command of the binary in a gateway's container.
 func (p *project) braid(ctx context.Context, args ...string) (string, error) {
