@@ -199,7 +199,8 @@ func fetch(t testing.TB, base, path string) response {
 	return response{r.StatusCode, r.Header, string(data)}
 }
 
-// read reads a table through the gateway, once a node has applied TxID txid.
+// read reads a table through the gateway, once every node has applied TxID txid: which one answers is the gateway's
+// choice, each time anew.
 func read(t testing.TB, table string, txid uint64, query string) response {
 	t.Helper()
 	return readFrom(t, up.HTTP, table, txid, query)
@@ -208,13 +209,26 @@ func read(t testing.TB, table string, txid uint64, query string) response {
 func readFrom(t testing.TB, base, table string, txid uint64, query string) response {
 	t.Helper()
 	path := "/tables/" + url.PathEscape(table)
-	var last response
 	natstest.Eventually(t, fmt.Sprintf("table %s at TxID %d", table, txid), func() bool {
-		last = fetch(t, base, path)
-		n, _ := strconv.ParseUint(last.header.Get(api.HeaderTxID), 10, 64)
-		return last.status == 200 && n >= txid
+		for _, n := range up.Nodes {
+			r := fetch(t, "http://"+n.HTTP, path)
+			if applied, _ := strconv.ParseUint(r.header.Get(api.HeaderTxID), 10, 64); r.status != 200 || applied < txid {
+				return false
+			}
+		}
+		return true
 	})
-	return fetch(t, base, path+"?"+query)
+	return readable(t, base, path+"?"+query)
+}
+
+// readable is fetch once the gateway knows a live node: after a bomb, heartbeats may be late.
+func readable(t testing.TB, base, path string) (r response) {
+	t.Helper()
+	natstest.Eventually(t, "a node to read from", func() bool {
+		r = fetch(t, base, path)
+		return r.status != 503
+	})
+	return r
 }
 
 // rows are the lines of a table in NDJSON, as the gateway reads them.
@@ -227,12 +241,12 @@ func rows(t testing.TB, table string, txid uint64) []string {
 // absent asserts that no reader can see a table.
 func absent(t testing.TB, table string) {
 	t.Helper()
-	r := fetch(t, up.HTTP, "/tables/"+url.PathEscape(table))
+	r := readable(t, up.HTTP, "/tables/"+url.PathEscape(table))
 	var e refusal
 	if err := json.Unmarshal([]byte(r.body), &e); err != nil || r.status != 404 || e.Name != "not_found" {
 		t.Fatalf("table %s: status %d, %s", table, r.status, r.body)
 	}
-	if list := fetch(t, up.HTTP, "/tables"); strings.Contains(list.body, strconv.Quote(table)) {
+	if list := readable(t, up.HTTP, "/tables"); strings.Contains(list.body, strconv.Quote(table)) {
 		t.Fatalf("table %s is in %s", table, list.body)
 	}
 	if c := columns(t, table); len(c) > 0 {
