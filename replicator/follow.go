@@ -150,8 +150,8 @@ func (s *Service) rest(ctx context.Context, sh *shard) {
 func (s *Service) hinted(sh *shard, h Hint) {
 	sh.core.hint(s.now(), h)
 	sh.lag.Store(sh.core.lag()) // reading the log may hang: it is known already that there is more
-	if at, ok := s.tables.Stalled(sh.index, 0); ok {
-		sh.core.damaged(s.now(), at, s.tables.Behind(sh.index))
+	if at, ok := s.tables.Stalled(sh.index, 0); ok && !h.Looked {
+		sh.core.damaged(s.now(), at, s.behind(sh.index))
 		s.tell(sh)
 	}
 }
@@ -233,14 +233,16 @@ func (s *Service) count(sh *shard, done table.Applied) {
 }
 
 func (s *Service) progress(shard int, records []api.LogRecord) progress {
-	p := progress{position: s.tables.Position(shard), behind: s.tables.Behind(shard)}
+	p := progress{position: s.tables.Position(shard), behind: s.behind(shard)}
 	p.lowest, _ = s.tables.Stalled(shard, 0)
-	if p.lowest != 0 {
-		// Records that were pending when they were passed are not counted as behind, though they may be confirmed now.
-		p.behind = max(p.behind, uint64(len(s.tables.Standing(shard))))
-	}
 	p.ahead, _ = s.tables.Stalled(shard, records[len(records)-1].Index+1)
 	return p
+}
+
+// behind is how many records below the position are not applied, not less than one for each table that stands: records
+// that were pending when they were passed are not counted, though they may be confirmed now.
+func (s *Service) behind(shard int) uint64 {
+	return max(s.tables.Behind(shard), uint64(len(s.tables.Standing(shard))))
 }
 
 // gather sees to it that the bytes of the records are here, and marks those whose bytes cannot be had now. Segments
