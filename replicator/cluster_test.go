@@ -98,7 +98,7 @@ func newWorld(t testing.TB, shards int) *world {
 		logs: make([][]api.LogRecord, shards), schemas: make(map[string][]api.Column), heads: make(map[string]uint64)}
 }
 
-// Log is the sequencer's, as a Sequencer has it.
+// Heads and Log are the sequencer's, as a Sequencer has them.
 func (w *world) Heads(context.Context) ([]uint64, error) {
 	if w.down.Load() {
 		return nil, bus.ErrNoResponders

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,31 @@ func TestMissingObjectHoldsUpItsTableOnly(t *testing.T) {
 	}
 	if err := n.CaughtUp(context.Background(), 1); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestI2_HintsHideNoLag: a table stands at a record that was pending when it was passed, and whose segment cannot be had.
+// Whatever is hinted at between two readings, the node is not complete.
+func TestI2_HintsHideNoLag(t *testing.T) {
+	w := newWorld(t, 1)
+	_, _, records := w.seal([]group{{"cpu", []write{{rows(1, 1), false}}}})
+	records[0].State = api.Pending
+	w.append(records)
+	n := w.start(disk.NewMemory(), w.config("r1"))
+	natstest.Eventually(t, "the pending record is passed", n.Pending)
+	w.mu.Lock()
+	w.logs[0] = slices.Clone(w.logs[0])
+	w.logs[0][0].State = api.Confirmed
+	w.mu.Unlock()
+	natstest.Eventually(t, "it is confirmed, and its segment missing", func() bool { return len(n.Standing()) == 1 })
+	for _, h := range []Hint{{Head: 1, Looked: true}, {Head: 1}, {}, {Changed: 1}, {Head: 1, Looked: true}} {
+		for range 20 {
+			n.shards[0].poke(h)
+			natstest.Eventually(t, "the hint is taken", func() bool { return len(n.shards[0].hints.signal) == 0 })
+			if lag := n.Lag(); lag == 0 {
+				t.Fatalf("no lag after the hint %+v", h)
+			}
+		}
 	}
 }
 
