@@ -66,54 +66,57 @@ func (s *Service) subscribe() (unsubscribe func(), err error) {
 	return unsubscribe, nil
 }
 
-// look asks again and again how far all logs go, which makes up for hints that were lost. While it gets no answer, each
-// shard reads its log by itself, half as often, and says why that fails.
-func (s *Service) look(ctx context.Context) error {
+// looks asks again and again how far all logs go, which makes up for hints that were lost.
+func (s *Service) looks(ctx context.Context) error {
 	tick := time.NewTicker(s.cfg.PollInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
+			s.look(ctx)
 		case <-ctx.Done():
 			return nil
-		}
-		for i, h := range s.looked(ctx) {
-			s.shards[i].poke(h)
 		}
 	}
 }
 
-// looked asks once, and returns what there is to tell each shard; nothing if there was no answer.
-func (s *Service) looked(ctx context.Context) []Hint {
+// look asks once and hints at the answer. While there is none, each shard reads its log by itself, half as often, and
+// says why that fails.
+func (s *Service) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
 	heads, err := s.deps.Sequencer.Heads(ctx)
 	if err != nil || len(heads) != len(s.shards) {
-		return nil
+		return
 	}
-	hints := make([]Hint, len(heads))
 	for i, head := range heads {
-		hints[i] = Hint{Head: head, Looked: true}
+		s.shards[i].poke(Hint{Head: head, Looked: true})
 	}
-	return hints
 }
 
 // follow reads and applies a shard's log until ctx ends.
 func (s *Service) follow(ctx context.Context, sh *shard) error {
 	for ctx.Err() == nil {
-		if h, ok := sh.hints.take(); ok {
-			s.hinted(sh, h)
-		}
-		r, ok := sh.core.due(s.now())
-		if !ok {
+		if s.advance(ctx, sh) {
+			s.progressed()
+		} else {
 			s.rest(ctx, sh)
-			continue
 		}
-		s.step(ctx, sh, r)
-		s.tell(sh)
-		s.progressed()
 	}
 	return nil
+}
+
+// advance takes what was hinted at, and does what is due; false if nothing is.
+func (s *Service) advance(ctx context.Context, sh *shard) bool {
+	if h, ok := sh.hints.take(); ok {
+		s.hinted(sh, h)
+	}
+	r, ok := sh.core.due(s.now())
+	if ok {
+		s.step(ctx, sh, r)
+		s.tell(sh)
+	}
+	return ok
 }
 
 // tell shows everybody where the shard stands.

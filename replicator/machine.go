@@ -27,19 +27,19 @@ func NewMachine(cfg Config, deps Deps, now func() time.Time) (*Machine, error) {
 	return &Machine{s}, s.open(1)
 }
 
-// Hint says that a shard's log has changed.
-func (m *Machine) Hint(shard int, h Hint) { m.s.hinted(m.s.shards[shard], h) }
+// Hint says that a shard's log has changed. The next Step knows it.
+func (m *Machine) Hint(shard int, h Hint) { m.s.shards[shard].poke(h) }
 
-// Look asks how far all logs go, and returns what is to be hinted to each shard; nothing if there was no answer.
-func (m *Machine) Look(ctx context.Context) []Hint { return m.s.looked(ctx) }
+// Hinted has something when there is a hint that no Step knows yet.
+func (m *Machine) Hinted(shard int) <-chan struct{} { return m.s.shards[shard].hints.signal }
+
+// Look asks how far all logs go, and hints at the answer.
+func (m *Machine) Look(ctx context.Context) { m.s.look(ctx) }
 
 // Step reads and applies a piece of a shard's log if one is due, and returns when the next is.
 func (m *Machine) Step(ctx context.Context, shard int) (next time.Time) {
 	sh := m.s.shards[shard]
-	if r, ok := sh.core.due(m.s.now()); ok {
-		m.s.step(ctx, sh, r)
-		m.s.tell(sh)
-	}
+	m.s.advance(ctx, sh)
 	return sh.core.wake()
 }
 

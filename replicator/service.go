@@ -117,7 +117,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, sh := range s.shards {
 		g.Go(func() error { return s.follow(ctx, sh) })
 	}
-	g.Go(func() error { return s.look(ctx) })
+	g.Go(func() error { return s.looks(ctx) })
 	g.Go(func() error { return s.answerDigests(ctx) })
 	g.Go(func() error { return s.checkpoints(ctx) })
 	g.Go(func() error { return s.heal(ctx) })

@@ -9,9 +9,11 @@ import (
 type Committed struct {
 	Results []Result // one per request, in their order
 	Head    uint64   // of the shard's log, afterwards
-	Grew    bool     // the log did
 	records []stored // by which it grew, the last one at Head
 }
+
+// Grew says whether the log did.
+func (c *Committed) Grew() bool { return len(c.records) > 0 }
 
 // stored is a commit record as it is in the store.
 type stored struct {
@@ -36,13 +38,12 @@ func (c Core) Commit(t kv.Txn, shard int, requests []*Request) (Committed, error
 		return Committed{}, err
 	}
 	out := Committed{Results: make([]Result, len(requests))}
-	before := x.logHead
 	for i, r := range requests {
 		if out.Results[i], err = x.request(r); err != nil {
 			return Committed{}, err
 		}
 	}
-	out.Head, out.Grew, out.records = x.logHead, x.logHead > before, x.records
+	out.Head, out.records = x.logHead, x.records
 	return out, x.flush()
 }
 
@@ -55,8 +56,7 @@ type commitTx struct {
 	shard   int
 	tick    uint64
 	logHead uint64
-	logWas  uint64
-	records []stored
+	records []stored // the log's new ones, up to logHead
 
 	nodes      map[string]*node // nil: not registered
 	producers  map[string]*producer
@@ -94,7 +94,6 @@ func (c Core) begin(t kv.Txn, shard int) (*commitTx, error) {
 		return nil, err
 	}
 	x.logHead, err = getNumber(t, appendNumbers(nil, kindLogHead, uint64(shard)))
-	x.logWas = x.logHead
 	return x, err
 }
 
@@ -329,7 +328,7 @@ func (x *commitTx) knows(tbl *tableState, f api.Fingerprint) (bool, error) {
 
 // flush writes what has changed.
 func (x *commitTx) flush() error {
-	if x.logHead != x.logWas {
+	if len(x.records) > 0 {
 		x.t.Set(appendNumbers(nil, kindLogHead, uint64(x.shard)), newValue(x.logHead))
 	}
 	for _, tbl := range x.tableOrder {

@@ -93,7 +93,7 @@ func (s *Service) answer(shard int, jobs []*commitJob, committed Committed) {
 		}
 	}
 	s.metrics.answered(committed.Results)
-	if committed.Grew {
+	if committed.Grew() {
 		s.tails[shard].add(committed.Head, committed.records)
 		s.publishHead(shard, committed.Head)
 	}

@@ -110,7 +110,7 @@ const LogAnswerBytes = 512 << 10
 
 // LogAnswer is a piece of a shard's log, its records at From, From+1, ….
 type LogAnswer struct {
-	Head    uint64 // the log's last index at the time of reading
+	Head    uint64 // the log goes at least as far; it ends there if there are no records
 	Records []LogRecord
 }
 

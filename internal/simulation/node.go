@@ -35,8 +35,6 @@ type node struct {
 	starts     int
 	epoch      uint64 // of the last process that registered
 	life       *life
-	hints      []chan struct{}
-	hinted     []replicator.Hint
 	replicator *replicator.Machine
 	part       *primaryPart // nil: it takes no writes
 	holding
@@ -99,11 +97,6 @@ func (n *node) start() {
 	n.p = n.w.e.Start(n.id)
 	n.starts++
 	n.part, n.replicator, n.keeper = nil, nil, nil
-	n.hinted = make([]replicator.Hint, n.w.shards)
-	n.hints = make([]chan struct{}, n.w.shards)
-	for i := range n.hints {
-		n.hints[i] = make(chan struct{}, 1)
-	}
 	n.life = newLife(n)
 	n.p.OnEnd(n.startLater)
 	n.w.e.Trace(n.id, "starts, the %d. time", n.starts)
@@ -178,11 +171,7 @@ func (n *node) follow(ctx context.Context, shard int) {
 	for {
 		next := n.replicator.Step(ctx, shard)
 		n.w.appliedConfirmed(n, shard)
-		n.p.Await(ctx, n.hints[shard], next)
-		if h := n.hinted[shard]; h != (replicator.Hint{}) {
-			n.replicator.Hint(shard, h)
-			n.hinted[shard] = replicator.Hint{}
-		}
+		n.p.Await(ctx, n.replicator.Hinted(shard), next)
 	}
 }
 
@@ -190,8 +179,9 @@ func (n *node) follow(ctx context.Context, shard int) {
 func (n *node) hint(from *sim.Process, shard int, h replicator.Hint) {
 	p := n.p
 	n.w.net.Send(from, p, "hint", func() {
-		n.hinted[shard] = n.hinted[shard].And(h)
-		n.wake(shard)
+		if n.replicator != nil {
+			n.replicator.Hint(shard, h)
+		}
 	})
 }
 
@@ -199,20 +189,7 @@ func (n *node) hint(from *sim.Process, shard int, h replicator.Hint) {
 func (n *node) look(ctx context.Context) {
 	for {
 		n.p.Sleep(n.pace.PollInterval)
-		for shard, h := range n.replicator.Look(ctx) {
-			if n.hinted[shard] != (replicator.Hint{}) {
-				h = n.hinted[shard].And(h)
-			}
-			n.hinted[shard] = h
-			n.wake(shard)
-		}
-	}
-}
-
-func (n *node) wake(shard int) {
-	select {
-	case n.hints[shard] <- struct{}{}:
-	default:
+		n.replicator.Look(ctx)
 	}
 }
 

@@ -132,7 +132,7 @@ func (s *sequencerProcess) transact(ctx context.Context, shard int, jobs []job) 
 			j.reply(api.AppendCommitAnswer(nil, done.Results[i].Answers), nil)
 		}
 	}
-	if err == nil && done.Grew {
+	if err == nil && done.Grew() {
 		for _, n := range s.w.nodes {
 			n.hint(s.p, shard, replicator.Hint{Head: done.Head})
 		}
