@@ -9,9 +9,9 @@ import (
 	"github.com/seed-551dd829/braid/internal/api"
 )
 
-// TestTailAgainstTheLog: an instance commits to a log to which others commit too. Whatever it answers by itself is what
+// TestI4_TailAgainstTheLog: an instance commits to a log to which others commit too. Whatever it answers by itself is what
 // the log holds, nothing of it can change any more, and it is not empty.
-func TestTailAgainstTheLog(t *testing.T) {
+func TestI4_TailAgainstTheLog(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var log []stored // records from index 1 on
 	write := func() (records []stored) {
@@ -62,8 +62,8 @@ func TestTailAgainstTheLog(t *testing.T) {
 	}
 }
 
-// TestTailKnowsNoEnd: that a log ends only the store knows, since others write to it.
-func TestTailKnowsNoEnd(t *testing.T) {
+// TestI4_TailKnowsNoEnd: that a log ends only the store knows, since others write to it.
+func TestI4_TailKnowsNoEnd(t *testing.T) {
 	var mine tail
 	record := stored{raw: []byte("x"), state: api.Confirmed}
 	mine.add(1, []stored{record})
