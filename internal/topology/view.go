@@ -67,8 +67,11 @@ func (v *View) SetTopology(t api.Topology) bool {
 func (v *View) Topology() (api.Topology, bool) { return v.topology, v.known }
 
 // Heard takes a heartbeat that arrived now. One of an older epoch than the last is of a process
-// that has been replaced, and changes nothing.
+// that has been replaced, and changes nothing; nor does one whose id no node can have.
 func (v *View) Heard(h api.Heartbeat, now time.Time) {
+	if api.CheckNode(h.ID) != nil {
+		return
+	}
 	n, ok := v.nodes[h.ID]
 	if !ok {
 		if len(v.nodes) >= nodesMax {
