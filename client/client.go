@@ -50,7 +50,7 @@ type Client struct {
 	open                 openWrites
 	journal              *journal // nil without a directory
 	memory               *gate    // of all open writes
-	repeats              *repeats
+	patience             *patience
 	metrics              *metrics  // nil if nobody wants them
 	attending            sync.Once // starts sweepAttempts
 
@@ -90,7 +90,7 @@ func Connect(ctx context.Context, servers string, opts ...Option) (*Client, erro
 		opts: o, nc: nc, subjects: api.Subjects{Namespace: o.namespace},
 		http:   newHTTPClient(o.tls),
 		sender: "c-" + rand.Text(), closed: make(chan struct{}), connected: time.Now(),
-		open: openWrites{all: make(map[*openWrite]struct{})}, memory: newGate(o.memoryMax), repeats: newRepeats(),
+		open: openWrites{all: make(map[*openWrite]struct{})}, memory: newGate(o.memoryMax), patience: newPatience(),
 		writers: make(map[*Writer]struct{}),
 	}
 	sequencer := bus.NewSequencer(nc, c.subjects)

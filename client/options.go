@@ -125,8 +125,8 @@ func WithAttemptTimeout(d time.Duration) Option {
 // and what is open; with a directory also what waits in it and for how long. Several clients of one process need a registerer each, as prometheus.WrapRegistererWith makes them.
 func WithMetrics(r prometheus.Registerer) Option { return func(o *options) { o.registerer = r } }
 
-// WithRetryHook calls f with the error of every attempt that is going to be made again; for counting. It is called on
-// the writers' goroutines.
+// WithRetryHook calls f with the error of every attempt that is made again, or of which a copy is sent because its answer
+// is late (ErrUnknownOutcome); for counting. f is called from several goroutines and must not block.
 func WithRetryHook(f func(error)) Option { return func(o *options) { o.onRetry = f } }
 
 // WithTopologyHandler calls f with each topology that the client learns, in the order of their versions, the first one

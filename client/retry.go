@@ -53,10 +53,15 @@ func (c *Client) pursue(ctx context.Context, f *producer.Flight, attempt func(co
 			}
 			return err
 		}
-		c.metrics.again()
-		if c.opts.onRetry != nil {
-			c.opts.onRetry(public(err))
-		}
+		c.again(err)
+	}
+}
+
+// again counts an attempt that did not end with err, or not yet, and after which another is made.
+func (c *Client) again(err error) {
+	c.metrics.again()
+	if c.opts.onRetry != nil {
+		c.opts.onRetry(public(err))
 	}
 }
 

@@ -139,19 +139,21 @@ func (c *Client) throughGateway(ctx context.Context, w *write) (send, func(), er
 		if to := c.primaries.through(primary); to != "" {
 			subject = c.subjects.PrimaryIngestTable(to, w.table)
 		}
-		ended := func(error) {}
-		if !w.opts.anonymous { // which is not sent again
-			ctx, ended = c.impatient(ctx)
-		}
-		msg, err := bus.Request(ctx, c.nc, subject, header, w.payload.Data)
-		ended(err)
-		if err != nil {
-			if api.IsName(err, api.Unavailable) {
-				primary = "" // gateways hear of a death before the topology does
+		request := func(ctx context.Context) (Result, error) {
+			msg, err := bus.Request(ctx, c.nc, subject, header, w.payload.Data)
+			if err != nil {
+				return Result{}, err
 			}
-			return Result{}, err
+			return parseAnswer(w.table, msg.Data)
 		}
-		return parseAnswer(w.table, msg.Data)
+		if w.opts.anonymous { // which has no copies
+			return request(ctx)
+		}
+		result, err := impatiently(ctx, c, request)
+		if api.IsName(err, api.Unavailable) {
+			primary = "" // gateways hear of a death before the topology does
+		}
+		return result, err
 	}, func() { gate.leave(size) }, nil
 }
 

@@ -115,12 +115,11 @@ func (c *Client) writeTogether(ctx context.Context, payload Payload, o *writeOpt
 	o.add(header)
 	id.add(header)
 	c.traced(ctx, header)
-	request := &nats.Msg{Subject: c.subjects.Ingest(), Header: header, Data: payload.Data}
 	var results []TableResult
 	err = c.retry(ctx, func(ctx context.Context) (err error) {
-		ctx, ended := c.impatient(ctx)
-		results, err = c.requestAll(ctx, request)
-		ended(err)
+		results, err = impatiently(ctx, c, func(ctx context.Context) ([]TableResult, error) {
+			return c.requestAll(ctx, &nats.Msg{Subject: c.subjects.Ingest(), Header: header, Data: payload.Data})
+		})
 		return err
 	})
 	if err != nil {

@@ -19,10 +19,6 @@ var (
 	embedded = flag.Bool("compose.embedded", false, "without FoundationDB, even where that is installed")
 )
 
-// batch is rows a write. The harness' own 10,000 are 2.7 MB, and eight writers send them again every half second: on two
-// slow cores, in containers, a cluster then answers nobody for ten seconds, and is not quiet (docs/STATUS.md).
-const batch = "1000"
-
 // composeCommand is what runs docker-compose.yml here, nil if nothing does.
 func composeCommand(t *testing.T) []string {
 	t.Helper()
@@ -78,7 +74,7 @@ func TestCompose(t *testing.T) {
 	})
 
 	p.up()
-	p.loadtest("--rows", "1000000", "--batch", batch, "--verify")
+	p.loadtest("--rows", "1000000", "--verify")
 	p.scraped()
 	p.quiet()
 	if t.Failed() {
@@ -94,7 +90,7 @@ func TestCompose(t *testing.T) {
 	if after := p.tables(); after != before {
 		t.Errorf("after down and up there is\n%s\nbefore there was\n%s", after, before)
 	}
-	p.loadtest("--rows", "100000", "--table", "afterwards", "--batch", batch, "--verify")
+	p.loadtest("--rows", "100000", "--table", "afterwards", "--verify")
 	p.quiet()
 }
 
