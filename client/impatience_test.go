@@ -77,7 +77,7 @@ func TestI3_RaceOfCopies(t *testing.T) {
 		after time.Duration
 		err   error
 	}
-	const never = time.Hour
+	const never, two = time.Hour, 2 * time.Second
 	overloaded := api.OverloadedError(1, "full")
 	conflict := api.Errorf(api.Conflict, "no")
 	unavailable := api.Errorf(api.Unavailable, "none")
@@ -89,7 +89,7 @@ func TestI3_RaceOfCopies(t *testing.T) {
 		copies  int
 	}{
 		"at once":                   {[]answer{{0, nil}}, 0, nil, 0, 0},
-		"late but first":            {[]answer{{2 * time.Second, nil}, {never, nil}, {never, nil}}, 0, nil, 2 * time.Second, 2},
+		"late but first":            {[]answer{{two, nil}, {never, nil}, {never, nil}}, 0, nil, two, 2},
 		"a copy is quicker":         {[]answer{{never, nil}, {time.Millisecond, nil}}, 1, nil, 501 * time.Millisecond, 1},
 		"a conflict is an answer":   {[]answer{{never, nil}, {0, conflict}}, 1, conflict, 500 * time.Millisecond, 1},
 		"a refused copy is no end":  {[]answer{{time.Second, nil}, {0, overloaded}}, 0, nil, time.Second, 1},
