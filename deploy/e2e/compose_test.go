@@ -33,8 +33,8 @@ func composeCommand(t *testing.T) []string {
 	return nil
 }
 
-// TestCompose brings docker-compose.yml up, writes a million rows, hurts the cluster, and looks whether it is all
-// there. Its steps build on each other.
+// TestCompose brings docker-compose.yml up as it is, and once more with deploy/secure.yml. The steps of either build on
+// each other.
 func TestCompose(t *testing.T) {
 	if !*withDocker {
 		t.Skip("NOT RUN: needs Docker, root and minutes; `make compose-test` runs it")
@@ -60,24 +60,29 @@ func TestCompose(t *testing.T) {
 	images := &standIns{t: t, fdb: fdb}
 	images.provide(wanted(t))
 
-	p := newProject(t, compose, files, env...)
-	p.down("--volumes", "--remove-orphans") // of a run that was killed
-	p.compose("build")
+	newProject(t, compose, files, env...).compose("build")
 	t.Log(must(t, "docker", "images", "--filter", "reference=braid*:dev"))
-	t.Cleanup(func() {
-		if t.Failed() {
-			if out, err := p.try(context.WithoutCancel(t.Context()), "logs", "--no-color", "--tail", "40"); err == nil {
-				t.Log(out)
-			}
-		}
-		p.down("--volumes")
-	})
 
+	t.Run("open", func(t *testing.T) {
+		p := newProject(t, compose, files, env...)
+		p.alone()
+		p.open()
+	})
+	t.Run("secured", func(t *testing.T) {
+		p := newProject(t, compose, append(files, "deploy/secure.yml"), env...)
+		p.alone()
+		p.secured()
+	})
+}
+
+// open writes a million rows, hurts the cluster, and looks whether it is all there.
+func (p *project) open() {
+	p.t.Helper()
 	p.up()
 	p.loadtest("--rows", "1000000", "--verify")
 	p.scraped()
 	p.quiet()
-	if t.Failed() {
+	if p.t.Failed() {
 		return
 	}
 	p.survives()
@@ -88,7 +93,7 @@ func TestCompose(t *testing.T) {
 	p.asBefore()
 	p.show("verify")
 	if after := p.tables(); after != before {
-		t.Errorf("after down and up there is\n%s\nbefore there was\n%s", after, before)
+		p.t.Errorf("after down and up there is\n%s\nbefore there was\n%s", after, before)
 	}
 	p.loadtest("--rows", "100000", "--table", "afterwards", "--verify")
 	p.quiet()
@@ -151,24 +156,18 @@ func (p *project) tables() string {
 // scraped asks Prometheus whether it reaches everything.
 func (p *project) scraped() {
 	p.t.Helper()
-	address := strings.TrimSpace(p.compose("port", "prometheus", "9090"))
+	targets := "http://" + p.address("prometheus", "9090") + "/api/v1/targets"
 	poll(p.t, "Prometheus reaches every service", patience, func(ctx context.Context) error {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/api/v1/targets", nil)
+		_, text, err := ask(ctx, http.MethodGet, targets, "", "")
 		if err != nil {
 			return err
 		}
-		r.Close = true
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
 		var answer struct {
 			Data struct {
 				ActiveTargets []struct{ ScrapeURL, Health, LastError string }
 			}
 		}
-		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		if err := json.Unmarshal([]byte(text), &answer); err != nil {
 			return err
 		}
 		if len(answer.Data.ActiveTargets) < 10 {

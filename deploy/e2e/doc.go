@@ -1,4 +1,5 @@
-// Package e2e is the test of docker-compose.yml: the file itself, unmodified, on a real Docker.
+// Package e2e is the test of docker-compose.yml: the file itself, unmodified, on a real Docker, alone and with
+// deploy/secure.yml.
 //
 //	make compose-test
 //

@@ -5,14 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
+	"net/http"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-551dd829/braid/internal/bearer"
 )
 
 // patience bounds every wait: how fast the machine is decides about no test.
@@ -50,6 +54,20 @@ func freePort(t *testing.T) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// alone clears away what a run that was killed has left, and this one's when the test ends.
+func (p *project) alone() {
+	p.t.Helper()
+	p.down("--volumes", "--remove-orphans")
+	p.t.Cleanup(func() {
+		if p.t.Failed() {
+			if out, err := p.try(context.WithoutCancel(p.t.Context()), "logs", "--no-color", "--tail", "40"); err == nil {
+				p.t.Log(out)
+			}
+		}
+		p.down("--volumes")
+	})
 }
 
 func (p *project) try(ctx context.Context, args ...string) (string, error) {
@@ -162,8 +180,9 @@ func (p *project) healthy() {
 	})
 }
 
-// quiet fails the test if a service was started again, or had something to warn of: all has been well.
-func (p *project) quiet() {
+// quiet fails the test if a service was started again, or had something to warn of: all has been well. What the test
+// itself has provoked is no such thing: parts of those lines.
+func (p *project) quiet(provoked ...string) {
 	p.t.Helper()
 	all, err := p.containers(p.t.Context())
 	if err != nil {
@@ -175,7 +194,8 @@ func (p *project) quiet() {
 		}
 	}
 	for line := range strings.Lines(p.compose("logs", "--no-color")) {
-		if loud(line) {
+		ours := slices.ContainsFunc(provoked, func(part string) bool { return strings.Contains(line, part) })
+		if loud(line) && !ours {
 			p.t.Errorf("a warning though all is well: %s", line)
 		}
 	}
@@ -290,8 +310,39 @@ func (p *project) show(args ...string) string {
 	return out
 }
 
-// loadtest runs the harness to its end, in a container of its own.
+// loadtest runs the harness to its end.
 func (p *project) loadtest(args ...string) {
 	p.t.Helper()
-	p.t.Log(p.compose(append([]string{"run", "--rm", "-T", "loadtest"}, args...)...))
+	p.tool("loadtest", args...)
+}
+
+// tool logs what a service that is no daemon does, in a container of its own.
+func (p *project) tool(service string, args ...string) string {
+	p.t.Helper()
+	out := p.compose(append([]string{"run", "--rm", "-T", service}, args...)...)
+	p.t.Logf("%s %s\n%s", service, strings.Join(args, " "), out)
+	return out
+}
+
+// address is where a service's port is published.
+func (p *project) address(service, port string) string {
+	p.t.Helper()
+	return strings.TrimSpace(p.compose("port", service, port))
+}
+
+// ask sends an HTTP request on a connection of its own, with a bearer token unless that is "".
+func ask(ctx context.Context, method, url, token, body string) (status int, answer string, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	r.Close = true
+	bearer.Set(r, token)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(text), err
 }
