@@ -8,8 +8,8 @@ import (
 	"github.com/seed-551dd829/braid/sequencer/kv"
 )
 
-// farTxn is a transaction on a store far away: it counts the journeys, one for each ReadAhead and one for each read that
-// was not announced.
+// farTxn is a transaction on a store far away: it counts the journeys, one for each ReadAhead of something new and one
+// for each read that was not announced.
 type farTxn struct {
 	kv.Txn
 	announced map[string]bool
@@ -18,12 +18,15 @@ type farTxn struct {
 }
 
 func (x *farTxn) ReadAhead(keys [][]byte, spans []kv.Span) {
-	x.rounds++
+	before := len(x.announced)
 	for _, key := range keys {
 		x.announced["k"+string(key)] = true
 	}
 	for _, s := range spans {
 		x.announced["s"+string(s.Begin)+string(s.End)] = true
+	}
+	if len(x.announced) > before {
+		x.rounds++
 	}
 }
 
@@ -41,8 +44,9 @@ func (x *farTxn) Range(begin, end []byte, limit int, reverse bool) ([]kv.Pair, e
 	return x.Txn.Range(begin, end, limit, reverse)
 }
 
-// TestCommitReadsAhead: whatever the number of groups, a commit waits for two journeys to the store, and decides what
-// it decides without them.
+// TestCommitReadsAhead: whatever the number of groups, a commit waits for two journeys to the store, for one if it
+// remembers the numbers of its tables and producers, and decides what it decides without them, also if it remembers
+// wrong ones.
 func TestCommitReadsAhead(t *testing.T) {
 	w := newMemoryWorld(t)
 	var requests []*Request
@@ -62,24 +66,60 @@ func TestCommitReadsAhead(t *testing.T) {
 		}))
 	}
 	requests = requests[17:] // the others' nodes have registered anew, and are refused
-	for _, repeat := range []bool{false, true} {
-		w.update(func(x kv.Txn) error {
-			far := &farTxn{Txn: x, announced: map[string]bool{}}
-			out, err := w.core.Commit(far, 0, requests)
+	core, memory := w.core, NewNumbers()
+	for _, x := range []struct {
+		name     string
+		numbers  *Numbers
+		journeys int
+	}{
+		{"without a memory", nil, 2},
+		{"with an empty one", memory, 2},
+		{"with a full one", memory, 1},
+		{"with a wrong one", mistaken(), 2},
+	} {
+		core.Numbers = x.numbers
+		w.update(func(t kv.Txn) error {
+			far := &farTxn{Txn: t, announced: map[string]bool{}}
+			out, err := core.Commit(far, 0, requests)
 			if err != nil {
 				return err
 			}
-			if far.rounds != 2 || len(far.alone) > 0 {
-				t.Errorf("repeat %v: %d journeys, and for %q", repeat, far.rounds, far.alone)
+			if far.rounds != x.journeys || len(far.alone) > 0 {
+				w.t.Errorf("%s: %d journeys, and for %q", x.name, far.rounds, far.alone)
 			}
 			for i, r := range out.Results {
 				for k, o := range r.Answers[0].Writes {
 					if want := uint64(k + 1); o.Verdict != api.Accepted || o.TxID != want {
-						t.Errorf("repeat %v, request %d, write %d: %+v", repeat, i, k, o)
+						w.t.Errorf("%s, request %d, write %d: %+v", x.name, i, k, o)
 					}
 				}
 			}
 			return nil
 		})
+	}
+}
+
+// mistaken remembers numbers that nothing has.
+func mistaken() *Numbers {
+	wrong := NewNumbers()
+	for n := range 20 {
+		wrong.tables[fmt.Sprint("t", n)] = 1000
+		wrong.producers[fmt.Sprint("a", n)], wrong.producers[fmt.Sprint("b", n)] = 1000, 1000
+	}
+	return wrong
+}
+
+// TestI7_NumbersAreBounded: however many producers come and go, few are remembered.
+func TestI7_NumbersAreBounded(t *testing.T) {
+	n := NewNumbers()
+	for i := range uint64(3*numbersMax + 1) {
+		name := fmt.Sprint("c", i)
+		n.learn(n.producers, name, i)
+		if got, err := n.incarnation(name); got != i || err != nil {
+			t.Fatalf("%s has %d, %v, just learned as %d", name, got, err, i)
+		}
+	}
+	if len(n.producers) > numbersMax {
+		t.Errorf("%d are remembered, at most %d may be", len(n.producers), numbersMax)
 	}
 }

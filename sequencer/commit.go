@@ -30,7 +30,7 @@ type Result struct {
 
 // Commit decides requests of one shard, in order, each seeing the effects of those before it.
 func (c Core) Commit(t kv.Txn, shard int, requests []*Request) (Committed, error) {
-	if err := readAhead(t, shard, requests); err != nil {
+	if err := readAhead(t, shard, requests, c.Numbers); err != nil {
 		return Committed{}, err
 	}
 	x, err := c.begin(t, shard)

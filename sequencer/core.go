@@ -22,6 +22,8 @@ type Core struct {
 	KeyWindow uint64
 	// ProducerIdle is how long a producer is remembered that neither renews nor writes.
 	ProducerIdle uint64
+	// Numbers saves commits a journey to a store that is far away; nil saves none. No decision depends on it.
+	Numbers *Numbers
 }
 
 // Cluster is what was fixed when the cluster was created.

@@ -181,7 +181,8 @@ func (s *Service) open(ctx context.Context) error {
 		})
 	})
 	ticks := func(d time.Duration) uint64 { return uint64(d / s.cfg.TickInterval) }
-	s.core = Core{Shards: cluster.Shards, KeyWindow: ticks(s.cfg.KeyWindow), ProducerIdle: ticks(s.cfg.ProducerIdle)}
+	s.core = Core{Shards: cluster.Shards, KeyWindow: ticks(s.cfg.KeyWindow), ProducerIdle: ticks(s.cfg.ProducerIdle),
+		Numbers: NewNumbers()}
 	return err
 }
 
