@@ -97,6 +97,8 @@ func FuzzHeartbeats(f *testing.F) {
 	}
 	f.Add(beat, topology, "p1", 100)
 	f.Add([]byte(`{"id":"p1","role":"primary","state":"live","load":-1e308,"free_bytes":-1,"senders":-1}`), topology, "", 0)
+	f.Add([]byte(`{"role":"primary","state":"live","epoch":3}`),
+		[]byte(`{"version":9,"nodes":[{"role":"primary","state":"live","epoch":3}]}`), "", 1)
 	f.Fuzz(func(t *testing.T, beat, topology []byte, only string, size int) {
 		r, now := newRouter(1000), time.Unix(1000, 0)
 		// Known and heard beforehand, so that there is somebody to be harmed.
