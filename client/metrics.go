@@ -27,7 +27,7 @@ func newMetrics(c *Client, r prometheus.Registerer) (*metrics, error) {
 		Help: "Writes that have ended, by outcome: stored, or the kind of error."}, []string{"outcome"})
 	m.rows = prometheus.NewCounter(prometheus.CounterOpts{Name: "braid_client_rows_total", Help: "Rows that are stored."})
 	m.retries = prometheus.NewCounter(prometheus.CounterOpts{Name: "braid_client_retries_total",
-		Help: "Attempts that were made again."})
+		Help: "Attempts that were made again, and copies of late ones."})
 	m.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "braid_client_write_seconds",
 		Help: "From a write's first attempt to its answer.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)})
 	return m, m.register(m.writes, m.rows, m.retries, m.seconds,
@@ -121,7 +121,7 @@ func (m *metrics) refused(err error) {
 	}
 }
 
-// again counts an attempt that is going to be made again.
+// again counts an attempt that is made again, or copied.
 func (m *metrics) again() {
 	if m != nil {
 		m.retries.Inc()
