@@ -45,22 +45,26 @@ func must(t *testing.T, name string, args ...string) string {
 	return strings.TrimSpace(out)
 }
 
-// poll asks until the answer is nil, and fails the test with the last error.
+// poll asks until the answer is nil, and fails the test with the last error that is not the end of its patience.
 func poll(t *testing.T, what string, patience time.Duration, ask func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	again := time.NewTicker(500 * time.Millisecond)
 	defer again.Stop()
+	var last error
 	for {
 		err := ask(ctx)
 		if err == nil {
 			return
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %s: %v", what, patience, err)
+			t.Fatalf("%s: not within %s: %v", what, patience, last)
 		}
 	}
 }
