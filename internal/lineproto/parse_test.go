@@ -284,9 +284,11 @@ func TestColumnsOfBatch(t *testing.T) {
 	}
 }
 
-// TestNoAllocationPerRow: what is allocated does not depend on the number of rows.
+// TestNoAllocationPerRow: what is allocated does not depend on the number of rows. Few hundred are those of a parser
+// without memory: the race detector has pools lose one thing in four.
 func TestNoAllocationPerRow(t *testing.T) {
-	data := cpuOnly(5000)
+	const rows = 5000
+	data := cpuOnly(rows)
 	parse := func() {
 		result, err := Parse(data, Options{Table: "cpu"})
 		if err != nil {
@@ -295,8 +297,8 @@ func TestNoAllocationPerRow(t *testing.T) {
 		result.Release()
 	}
 	parse()
-	if n := testing.AllocsPerRun(10, parse); n > 200 {
-		t.Errorf("%g allocations for 5,000 rows", n)
+	if n := testing.AllocsPerRun(10, parse); n > rows/10 {
+		t.Errorf("%g allocations for %d rows", n, rows)
 	}
 }
 
