@@ -124,7 +124,7 @@ func (r *race[T]) run(ctx context.Context) {
 func (r *race[T]) another(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.over || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return
 	}
 	silence := r.wait

@@ -15,92 +15,83 @@ func readAhead(t kv.Txn, shard int, requests []*Request, n *Numbers) error {
 	if !ok {
 		return nil
 	}
-	keys, spans, err := numbered(n, requests)
+	keys, spans, err := numbered(n.recall, requests)
 	if err != nil {
 		return err
 	}
 	ahead.ReadAhead(append(named(shard, requests), keys...), spans)
-	if keys, spans, err = numbered(learning{t, n}, requests); err != nil {
+	if keys, spans, err = numbered(n.from(t), requests); err != nil {
 		return err
 	}
 	ahead.ReadAhead(keys, spans)
 	return nil
 }
 
+// numberOf tells the number of a table (kindTable) or of a producer's incarnation (kindProducer); 0 if there is none.
+type numberOf func(k kind, name string) (uint64, error)
+
 // Numbers remembers which numbers tables and incarnations of producers have, so that what lies under them can be read
 // before they have been read. Nothing is decided by what it remembers. The nil Numbers remembers nothing. It is safe for
 // concurrent use.
 type Numbers struct {
-	mu        sync.Mutex
-	tables    map[string]uint64
-	producers map[string]uint64
+	mu     sync.Mutex
+	byName map[numberKey]uint64
+}
+
+type numberKey struct {
+	kind kind
+	name string
 }
 
 // NewNumbers returns what has no memory yet.
-func NewNumbers() *Numbers {
-	return &Numbers{tables: make(map[string]uint64), producers: make(map[string]uint64)}
-}
+func NewNumbers() *Numbers { return &Numbers{byName: make(map[numberKey]uint64)} }
 
-// numbersMax bounds how many tables, and how many producers, are remembered: about a megabyte. Past it all are learned
-// anew.
-const numbersMax = 1 << 13
+// numbersMax bounds what is remembered: about a megabyte. Past it all is learned anew.
+const numbersMax = 1 << 14
 
-func (n *Numbers) table(name string) (id uint64, err error) {
-	if n != nil {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		id = n.tables[name]
+// recall is a numberOf that knows what is remembered.
+func (n *Numbers) recall(k kind, name string) (uint64, error) {
+	if n == nil {
+		return 0, nil
 	}
-	return id, nil
-}
-
-func (n *Numbers) incarnation(producer string) (number uint64, err error) {
-	if n != nil {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		number = n.producers[producer]
-	}
-	return number, nil
-}
-
-func (n *Numbers) learn(of map[string]uint64, name string, number uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(of) >= numbersMax {
-		clear(of)
+	return n.byName[numberKey{k, name}], nil
+}
+
+func (n *Numbers) learn(k kind, name string, number uint64) {
+	if n == nil || number == 0 {
+		return
 	}
-	of[name] = number
-}
-
-// learning reads numbers from the store, and has them remembered.
-type learning struct {
-	kv.Reader
-	memory *Numbers
-}
-
-func (l learning) table(name string) (id uint64, err error) {
-	t, err := getTable(l.Reader, name)
-	if err == nil && t.id != 0 && l.memory != nil {
-		l.memory.learn(l.memory.tables, name, t.id)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.byName) >= numbersMax {
+		clear(n.byName)
 	}
-	return t.id, err
+	n.byName[numberKey{k, name}] = number
 }
 
-func (l learning) incarnation(producer string) (number uint64, err error) {
-	p, err := getProducer(l.Reader, producer)
+// from is a numberOf that reads the store, and has what it finds remembered.
+func (n *Numbers) from(r kv.Reader) numberOf {
+	return func(k kind, name string) (uint64, error) {
+		number, err := getNumberOf(r, k, name)
+		if err == nil {
+			n.learn(k, name, number)
+		}
+		return number, err
+	}
+}
+
+func getNumberOf(r kv.Reader, k kind, name string) (uint64, error) {
+	if k == kindTable {
+		t, err := getTable(r, name)
+		return t.id, err
+	}
+	p, err := getProducer(r, name)
 	if err != nil || p == nil {
 		return 0, err
 	}
-	if l.memory != nil {
-		l.memory.learn(l.memory.producers, producer, p.incarnation)
-	}
 	return p.incarnation, nil
-}
-
-// numbers tells the number of a table, and of a producer's incarnation; 0 is one that there is not.
-type numbers interface {
-	table(name string) (uint64, error)
-	incarnation(producer string) (uint64, error)
 }
 
 // named lists the keys that requests name: nodes, tables, producers, and what every commit reads.
@@ -134,11 +125,11 @@ func producersOf(g *Group) (ids []string) {
 }
 
 // numbered lists what lies under the numbers of tables and incarnations: columns, answers, plain keys.
-func numbered(of numbers, requests []*Request) (keys [][]byte, spans []kv.Span, err error) {
+func numbered(of numberOf, requests []*Request) (keys [][]byte, spans []kv.Span, err error) {
 	for _, q := range requests {
 		for i := range q.Groups {
 			g := &q.Groups[i]
-			table, err := of.table(g.Table)
+			table, err := of(kindTable, g.Table)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -149,7 +140,7 @@ func numbered(of numbers, requests []*Request) (keys [][]byte, spans []kv.Span, 
 				keys = append(keys, appendColumnKey(nil, table, n-1))
 			}
 			for _, id := range producersOf(g) {
-				incarnation, err := of.incarnation(id)
+				incarnation, err := of(kindProducer, id)
 				if err != nil {
 					return nil, nil, err
 				}

@@ -103,8 +103,9 @@ func TestCommitReadsAhead(t *testing.T) {
 func mistaken() *Numbers {
 	wrong := NewNumbers()
 	for n := range 20 {
-		wrong.tables[fmt.Sprint("t", n)] = 1000
-		wrong.producers[fmt.Sprint("a", n)], wrong.producers[fmt.Sprint("b", n)] = 1000, 1000
+		wrong.learn(kindTable, fmt.Sprint("t", n), 1000)
+		wrong.learn(kindProducer, fmt.Sprint("a", n), 1000)
+		wrong.learn(kindProducer, fmt.Sprint("b", n), 1000)
 	}
 	return wrong
 }
@@ -112,14 +113,14 @@ func mistaken() *Numbers {
 // TestI7_NumbersAreBounded: however many producers come and go, few are remembered.
 func TestI7_NumbersAreBounded(t *testing.T) {
 	n := NewNumbers()
-	for i := range uint64(3*numbersMax + 1) {
+	for i := range uint64(3 * numbersMax) {
 		name := fmt.Sprint("c", i)
-		n.learn(n.producers, name, i)
-		if got, err := n.incarnation(name); got != i || err != nil {
-			t.Fatalf("%s has %d, %v, just learned as %d", name, got, err, i)
+		n.learn(kindProducer, name, i+1)
+		if got, err := n.recall(kindProducer, name); got != i+1 || err != nil {
+			t.Fatalf("%s has %d, %v, just learned as %d", name, got, err, i+1)
 		}
 	}
-	if len(n.producers) > numbersMax {
-		t.Errorf("%d are remembered, at most %d may be", len(n.producers), numbersMax)
+	if len(n.byName) > numbersMax {
+		t.Errorf("%d are remembered, at most %d may be", len(n.byName), numbersMax)
 	}
 }
